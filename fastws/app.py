@@ -1,0 +1,503 @@
+"""App: routes, channels and handlers of one program, and how they get served."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from string import ascii_letters, digits
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+
+from .codes import CloseCode
+from .config import ChannelRule, Config, Limits
+from .endpoint import EndpointLike, bind
+from .engine.counters import Counters
+from .errors import ConfigError, StateError
+from .http.service import Handler, UpgradeHook, WebSocketRoute
+from .http.static import StaticFiles
+from .routing import PatternTable, Routes, path_pattern
+from .runtime import Lifespan, Listeners, Runtime
+from .server import Server
+from .types import Event, Payload
+
+if TYPE_CHECKING:
+    from .engine.connection import Connection
+    from .engine.hub import Channel
+
+__all__ = ["App"]
+
+EndpointT = TypeVar("EndpointT", bound=EndpointLike)
+HandlerT = TypeVar("HandlerT", bound=Handler)
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+# What a route method gives as a decorator.
+_Registers: TypeAlias = Callable[[HandlerT], HandlerT]
+
+# What a subprotocol's name may consist of: an HTTP token (RFC 9110 section 5.6.2).
+_TOKEN = frozenset(ascii_letters + digits + "!#$%&'*+-.^_`|~")
+
+_living: weakref.WeakSet[App] = weakref.WeakSet()
+
+
+class App:
+    """Routes, channels and handlers; served by ``run``, ``serve`` or ``server``.
+
+    ``config`` holds the defaults of its servers and its limits. ``lifespan`` is an
+    async context manager function that takes the App and encloses the time in which it
+    is served. ``strict_channels`` refuses channel names that no ``channel`` call has
+    declared. ``state`` is a namespace for the program's own things.
+
+    An App reads no environment and no file. It belongs to the one event loop on which
+    it is being served: everything is called there, only ``publish`` and ``broadcast``
+    come from any thread.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        lifespan: Lifespan | None = None,
+        *,
+        strict_channels: bool = False,
+    ) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise TypeError(
+                f"config must be a fastws.Config, not {type(config).__name__}"
+            )
+        self.config = config if config is not None else Config()
+        self.strict_channels = strict_channels
+        self.state = SimpleNamespace()
+        self.routes = Routes()
+        self._rules: PatternTable[ChannelRule] = PatternTable(".")
+        self._default_rule = ChannelRule()
+        self._listeners = Listeners()
+        self.runtime = Runtime(self, _checked_lifespan(lifespan), self._listeners)
+        _living.add(self)
+
+    @property
+    def limits(self) -> Limits:
+        """What one peer may cost; routes may have their own."""
+        return self.config.limits
+
+    @classmethod
+    def current(cls) -> App:
+        """Give the App: the one served on the running loop, or else the only one.
+
+        Raises StateError when there is none, or several to choose from.
+        """
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        apps = list(_living)
+        served = [app for app in apps if app.runtime.loop is not None]
+        here = [app for app in served if app.runtime.loop is running]
+        for candidates in (here, served, apps):
+            if len(candidates) == 1:
+                return candidates[0]
+            if candidates:
+                raise StateError(
+                    f"there are {len(candidates)} Apps to choose from: "
+                    "pass the one you mean instead of App.current()"
+                )
+        raise StateError("there is no App yet: make one with App()")
+
+    # WebSocket routes
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        endpoint: None = None,
+        *,
+        upgrade: UpgradeHook | None = None,
+        subprotocols: Iterable[str] = (),
+        limits: Limits | None = None,
+        keep_headers: bool = False,
+    ) -> Callable[[EndpointT], EndpointT]: ...
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        endpoint: EndpointT,
+        *,
+        upgrade: UpgradeHook | None = None,
+        subprotocols: Iterable[str] = (),
+        limits: Limits | None = None,
+        keep_headers: bool = False,
+    ) -> EndpointT: ...
+
+    def websocket(
+        self,
+        path: str,
+        endpoint: Any = None,
+        *,
+        upgrade: UpgradeHook | None = None,
+        subprotocols: Iterable[str] = (),
+        limits: Limits | None = None,
+        keep_headers: bool = False,
+    ) -> Any:
+        """Point a path at an endpoint; without ``endpoint`` it is a decorator.
+
+        ``path`` may have parameters, ``"/rooms/{room}"``, each for one segment or a
+        piece of one; of several routes that match, the narrowest wins. ``endpoint`` is
+        a coroutine function that takes the connection, a class derived from Endpoint
+        (one instance is made) or such an instance. ``upgrade``, a plain or coroutine
+        function, sees the request and may raise Reject. ``subprotocols`` are the
+        names we speak, best first. ``limits`` replace the App's on this route.
+        ``keep_headers`` keeps headers and query readable after ``on_open``.
+
+        Raises ConfigError for a path that is wrong or taken, TypeError for an endpoint
+        that is none.
+        """
+        path = path_pattern(path)
+        if upgrade is not None:
+            _check_function(upgrade, "upgrade", "(request)")
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(
+                f"limits must be a fastws.Limits, not {type(limits).__name__}"
+            )
+        names = _checked_subprotocols(subprotocols)
+
+        def register(endpoint: EndpointT) -> EndpointT:
+            applied = limits if limits is not None else self.limits
+            binding = bind(
+                endpoint, app=self, limits=applied, keep_headers=keep_headers
+            )
+            route = WebSocketRoute(
+                binding=binding, upgrade=upgrade, subprotocols=names, limits=applied
+            )
+            self.routes.add_websocket(path, route)
+            return endpoint
+
+        return register if endpoint is None else register(endpoint)
+
+    # HTTP routes
+
+    @overload
+    def get(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+
+    @overload
+    def get(self, path: str, handler: HandlerT) -> HandlerT: ...
+
+    def get(self, path: str, handler: Any = None) -> Any:
+        """Answer GET (and HEAD) requests; without ``handler`` it is a decorator.
+
+        ``path`` is as in ``websocket``; its parameters are in ``request.params``. The
+        handler, plain or coroutine function, takes the request and returns ``str``,
+        ``bytes``, something with a JSON form, or a Response. Raises ConfigError for a
+        path that is wrong or taken, TypeError for a handler that is no function.
+        """
+        return self._http_method("GET", path, handler)
+
+    @overload
+    def post(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+
+    @overload
+    def post(self, path: str, handler: HandlerT) -> HandlerT: ...
+
+    def post(self, path: str, handler: Any = None) -> Any:
+        """Answer POST requests; see ``get``."""
+        return self._http_method("POST", path, handler)
+
+    @overload
+    def put(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+
+    @overload
+    def put(self, path: str, handler: HandlerT) -> HandlerT: ...
+
+    def put(self, path: str, handler: Any = None) -> Any:
+        """Answer PUT requests; see ``get``."""
+        return self._http_method("PUT", path, handler)
+
+    @overload
+    def patch(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+
+    @overload
+    def patch(self, path: str, handler: HandlerT) -> HandlerT: ...
+
+    def patch(self, path: str, handler: Any = None) -> Any:
+        """Answer PATCH requests; see ``get``."""
+        return self._http_method("PATCH", path, handler)
+
+    @overload
+    def delete(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+
+    @overload
+    def delete(self, path: str, handler: HandlerT) -> HandlerT: ...
+
+    def delete(self, path: str, handler: Any = None) -> Any:
+        """Answer DELETE requests; see ``get``."""
+        return self._http_method("DELETE", path, handler)
+
+    def _http_method(self, method: str, path: str, handler: Any) -> Any:
+        path = path_pattern(path)
+
+        def register(handler: HandlerT) -> HandlerT:
+            _check_function(handler, f"the handler of {path!r}", "(request)")
+            self.routes.add_http(method, path, handler)
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def static(self, prefix: str, directory: str | os.PathLike[str]) -> None:
+        """Serve the files of a directory under a path, ``index.html`` for folders.
+
+        Routes win over files. Nothing outside of the directory is served. Raises
+        ConfigError when the directory does not exist or the prefix is wrong or taken.
+        """
+        prefix = path_pattern(prefix)
+        if "{" in prefix:
+            raise ConfigError(
+                f"the prefix of static files, {prefix!r}, has a parameter"
+            )
+        self.routes.add_static(prefix, StaticFiles(directory))
+
+    # Channels
+
+    def channel(self, pattern: str, **rule: Any) -> ChannelRule:
+        """Declare the channels that a pattern matches, and how they behave.
+
+        ``"ticks"`` is one channel, ``"room.{id}"`` every channel of that shape: a
+        parameter stands for one part between dots. ``rule`` are the fields of
+        ChannelRule. Declare before serving: a channel that exists keeps the rule that
+        it was made with. Raises ConfigError when the rule is wrong or the pattern is
+        taken.
+        """
+        if not isinstance(pattern, str) or not pattern:
+            raise TypeError(
+                f"a channel pattern is a string such as 'room.{{id}}', not {pattern!r}"
+            )
+        known = {one.name for one in fields(ChannelRule)}
+        for name in rule:
+            if name not in known:
+                raise ConfigError(
+                    f"channel {pattern!r}: there is no option {name!r}; "
+                    f"there are {', '.join(sorted(known))}"
+                )
+        made = ChannelRule(**rule)
+        self._rules.add(pattern, made)
+        return made
+
+    def rule_for(self, name: str) -> ChannelRule:
+        """Give a channel's rule; ConfigError when ``strict_channels`` refuses it."""
+        found = self._rules.find(name)
+        if found is not None:
+            return found[0]
+        if self.strict_channels:
+            raise ConfigError(
+                f"channel {name!r} is not declared: call app.channel({name!r}), or a "
+                "pattern that matches it, or make the App without strict_channels"
+            )
+        return self._default_rule
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """The channels that have subscribers, by name; ``subscribers`` counts them."""
+        hub = self.runtime.hub
+        return {} if hub is None else hub.channels
+
+    def publish(
+        self, channel: str, message: Payload, *, exclude: Connection[Any] | None = None
+    ) -> None:
+        """Send a message to the subscribers of a channel; callable from any thread.
+
+        ``str`` goes out as text, bytes-like as binary, anything else as JSON text.
+        ``exclude`` is a connection that does not get it. Nothing happens while the App
+        is not being served. Raises ConfigError for a channel that ``strict_channels``
+        refuses, TypeError for what has no JSON form.
+        """
+        if self.strict_channels:
+            self.rule_for(channel)
+        hub = self.runtime.hub
+        if hub is not None:
+            hub.publish(channel, message, exclude=exclude)
+
+    def broadcast(
+        self, message: Payload, *, exclude: Connection[Any] | None = None
+    ) -> None:
+        """Send a message to every open connection, as ``publish`` does to a channel."""
+        hub = self.runtime.hub
+        if hub is not None:
+            hub.broadcast(message, exclude=exclude)
+
+    # Connections
+
+    @property
+    def connections(self) -> list[Connection[Any]]:
+        """The open connections of this process, as a new list."""
+        hub = self.runtime.hub
+        return [] if hub is None else hub.connections
+
+    def connection(self, id: str) -> Connection[Any] | None:
+        """Give the open connection with this ``id``, or ``None``."""
+        hub = self.runtime.hub
+        return None if hub is None else hub.connection(id)
+
+    async def disconnect(
+        self,
+        *,
+        id: str | None = None,
+        code: int = CloseCode.NORMAL,
+        reason: str = "",
+    ) -> int:
+        """Close the connection with this ``id``; give the number that was closed.
+
+        ``code`` and ``reason`` are what the peer reads. The closing handshake goes on
+        after this returns.
+        """
+        if id is None:
+            raise TypeError("disconnect() needs id=: which connection is meant?")
+        connection = self.connection(id)
+        if connection is None or not connection.is_open:
+            return 0
+        connection.close(code, reason)
+        return 1
+
+    @property
+    def counters(self) -> Counters:
+        """The engine's counters; all zero while the App is not being served."""
+        hub = self.runtime.hub
+        return Counters() if hub is None else hub.counters
+
+    @overload
+    def on(
+        self, event: Event, function: None = None, *, channel: str | None = None
+    ) -> Callable[[FunctionT], FunctionT]: ...
+
+    @overload
+    def on(
+        self, event: Event, function: FunctionT, *, channel: str | None = None
+    ) -> FunctionT: ...
+
+    def on(
+        self,
+        event: Event,
+        function: FunctionT | None = None,
+        *,
+        channel: str | None = None,
+    ) -> FunctionT | Callable[[FunctionT], FunctionT]:
+        """Call a function at an event of any connection; a decorator without one.
+
+        The events and what their functions take: ``connect`` (ws), ``subscribe`` and
+        ``unsubscribe`` (ws, channel), ``message`` (ws, message), ``disconnect`` (ws,
+        code, reason). ``channel`` narrows ``subscribe`` and ``unsubscribe`` down to a
+        name or a pattern. Coroutine functions run in a task of their own. What a
+        listener raises is logged and goes no further.
+        """
+        self._listeners.check_event(event, channel)
+
+        def register(function: FunctionT) -> FunctionT:
+            self._listeners.add(event, function, channel)
+            self.runtime.listeners_changed()
+            return function
+
+        return register if function is None else register(function)
+
+    # Serving
+
+    def server(
+        self, *, host: str | None = None, port: int | None = None, **options: Any
+    ) -> Server:
+        """Make a server of this App; ``start`` it, ``run`` it, or ``async with`` it.
+
+        ``options`` are fields of Config and replace those of the App's ``config``.
+        Raises ConfigError for an option that does not exist or has a wrong value.
+        """
+        if host is not None:
+            options["host"] = host
+        if port is not None:
+            options["port"] = port
+        known = {one.name for one in fields(Config)}
+        for name in options:
+            if name not in known:
+                raise ConfigError(
+                    f"there is no option {name!r}; there are {', '.join(sorted(known))}"
+                )
+        if "limits" in options:
+            raise ConfigError(
+                "limits belong to the App and its routes: App(Config(limits=...)) or "
+                "app.websocket(path, limits=...)"
+            )
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_certificate", None)
+            options.setdefault("ssl_key", None)
+        elif options.get("ssl_certificate") is not None:
+            options.setdefault("ssl", None)
+        return Server(self, replace(self.config, **options))
+
+    def serve(
+        self, *, host: str | None = None, port: int | None = None, **options: Any
+    ) -> Server:
+        """Serve inside a running loop: ``async with app.serve(port=0) as server:``.
+
+        The server runs while the block does, and has ``port``, ``addresses`` and
+        ``sockets``. Signals are left to the program. Takes what ``server`` takes.
+        """
+        return self.server(host=host, port=port, **options)
+
+    def run(
+        self, *, host: str | None = None, port: int | None = None, **options: Any
+    ) -> None:
+        """Serve until SIGINT or SIGTERM; makes its own event loop, blocks.
+
+        The first signal stops in good order, see ``Server.stop``; a second one aborts
+        what is left. Takes what ``server`` takes. Raises StartupError, StateError
+        (inside a running loop), and whatever the lifespan raises.
+        """
+        self.server(host=host, port=port, **options).run()
+
+
+def _checked_lifespan(lifespan: Any) -> Lifespan | None:
+    if lifespan is None:
+        return None
+    if inspect.isasyncgenfunction(lifespan):
+        # The decorator was forgotten; what is meant is clear.
+        lifespan = asynccontextmanager(lifespan)
+    if not callable(lifespan) or inspect.iscoroutinefunction(lifespan):
+        raise TypeError(
+            "lifespan must be an async context manager function that takes the App: "
+            "`@asynccontextmanager async def lifespan(app): ... yield ...`"
+        )
+    _check_function(lifespan, "lifespan", "(app)")
+    return cast(Lifespan, lifespan)
+
+
+def _check_function(function: object, what: str, arguments: str) -> None:
+    """Check that a function takes one argument."""
+    if not callable(function):
+        raise TypeError(
+            f"{what} must be a function that takes {arguments}, "
+            f"not {type(function).__name__}"
+        )
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"{what} {name} must take {arguments}: {error}") from None
+    except ValueError:
+        # Compiled functions may have no signature to look at; the call will tell.
+        return
+
+
+def _checked_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(subprotocols, str):
+        raise TypeError(
+            f"subprotocols is a list of names: write [{subprotocols!r}], "
+            f"not {subprotocols!r}"
+        )
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str) or not name or not _TOKEN.issuperset(name):
+            raise ConfigError(
+                f"{name!r} cannot be the name of a subprotocol: letters, digits and "
+                "!#$%&'*+-.^_`|~ only"
+            )
+    if len(set(names)) != len(names):
+        raise ConfigError(f"subprotocols has a name twice: {', '.join(names)}")
+    return names

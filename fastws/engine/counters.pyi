@@ -1,0 +1,15 @@
+def native_counts() -> dict[str, int]:
+    """Live native allocations of this process: connections, segments, outboxes,
+    members (cursors) and buffers (messages being assembled). All are zero when
+    every connection has been closed."""
+
+class Counters:
+    """Event counts of one loop.
+
+    Written by the engine, read by anyone. All counts only grow, except
+    ``connections``, which is the number open now. Sizes are in bytes.
+    """
+
+    def __init__(self) -> None: ...
+    def snapshot(self) -> dict[str, int]:
+        """Every counter by name, as it stands now."""

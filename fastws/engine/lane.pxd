@@ -1,0 +1,117 @@
+from cpython.object cimport PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from .log cimport log_t
+from .outbox cimport outbox_t
+
+
+cdef enum ConnectionFlag:
+    CONN_LINKED = 1     # written through its link, with the GIL: TLS, memory
+    CONN_BLOCKED = 2    # the kernel (or the link) takes nothing for the time being
+    CONN_BROKEN = 4     # a write failed; the link will report the end
+    CONN_FINISH = 8     # when everything is written, say so: it is the end
+    CONN_WATCHED = 16   # somebody waits for the outbox to drain
+    CONN_DIRTY = 32     # in the hub's list of connections with something to write
+    CONN_BATCH = 64     # its bytes are being read: written when the batch ends
+    CONN_PINGED = 128   # a ping of ours is among the urgent bytes
+    CONN_LISTED = 256   # in the hub's list of linked connections to visit
+
+
+cdef enum Note:
+    # What a flush found. No Python code runs inside it, so it is told afterwards.
+    NOTE_HANDOVER = 1   # `partial` is for the link
+    NOTE_BROKEN = 2
+    NOTE_LAGGED = 4     # a cursor is past what its channel allows
+    NOTE_DRAINED = 8    # a watched outbox is under the low-water mark
+    NOTE_FINISHED = 16  # CONN_FINISH has come true
+    NOTE_DUE = 32       # the sweep found that some time is over
+
+
+ctypedef struct subscription_t:
+    # A connection's side of a cursor.
+    lane_t *lane
+    uint32_t index          # of its member in the lane
+    uint32_t reserved
+
+
+ctypedef struct member_t:
+    # A lane's side of a cursor: (connection, lane, next frame).
+    conn_t *conn
+    uint64_t next           # index of the first frame that is still owed
+    uint32_t slot           # of its subscription in the connection
+    uint32_t standing       # 1: slow, and counted by the segment it stands in
+
+
+ctypedef struct rule_t:
+    uint64_t max_lag        # bytes
+    uint32_t max_lag_age    # ticks of the sweep
+    uint32_t slow
+
+
+ctypedef struct times_t:
+    # Of one route, in ticks of the sweep; 0: off.
+    uint32_t ping_interval
+    uint32_t pong_timeout
+    uint32_t message_timeout
+    uint32_t max_stall
+
+
+ctypedef struct lane_t:
+    log_t log
+    # -- cursors
+    member_t *members
+    uint32_t count
+    uint32_t room
+    # -- the walk that is under way, from the end of the array to its start
+    uint64_t flushed        # every cursor that is not slow stands here or further on
+    uint64_t target         # where the walk brings them
+    uint32_t walk           # members before this one are still to be visited
+    uint8_t marked          # in the hub's queue
+    uint8_t walking
+    lane_t *next            # in the hub's queue
+    # -- whose it is
+    const rule_t *rule
+    PyObject *channel       # borrowed: the channel owns its lanes
+
+
+ctypedef struct conn_t:
+    int fd                  # for direct writes; -1 with CONN_LINKED
+    uint32_t flags
+    uint32_t notes
+    uint32_t slot           # in the hub's table
+    uint64_t serial
+    uint64_t limit          # publications after this sequence are not for it any more
+    const times_t *times
+    PyObject *owner         # strong from enter to leave
+    # -- what is owed: control bytes, own frames, cursors
+    uint8_t *urgent         # goes at the next frame boundary
+    uint32_t urgent_length
+    uint32_t partial_length
+    uint8_t *partial        # a cut frame's rest and a little more, for the link
+    outbox_t *outbox
+    size_t low_water
+    subscription_t *subscriptions
+    uint32_t subscription_count
+    uint32_t subscription_room
+    uint64_t excluded       # sequence of the last publication that left this one out
+    # -- time, in ticks of the sweep
+    uint32_t next_ping
+    uint32_t pinged         # when a ping reached the kernel; 0: something came since
+    uint32_t message_start  # 0: no message is unfinished
+    uint32_t lag_start      # when it last stopped being caught up
+    uint32_t stall_start    # when its socket last took a byte
+    size_t stall_pending    # what the link held then
+
+
+cdef bint lane_join(lane_t *lane, conn_t *conn) noexcept nogil
+cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil
+cdef subscription_t *lane_subscription(lane_t *lane, conn_t *conn) noexcept nogil
+cdef void member_stand(lane_t *lane, member_t *member) noexcept nogil
+cdef void member_move_on(lane_t *lane, member_t *member, uint64_t index) noexcept nogil
+cdef void lane_trim(lane_t *lane) noexcept nogil
+cdef void lane_free(lane_t *lane) noexcept nogil
+
+
+cdef inline bint member_owes(const lane_t *lane, const member_t *member) noexcept nogil:
+    return member.next < lane.log.next

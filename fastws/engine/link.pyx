@@ -1,0 +1,124 @@
+"""A link carries one connection's bytes; a consumer receives them.
+
+Contract of every link, whatever is below it:
+
+* ``write`` takes bytes in order and never raises because the peer has gone. It may pass
+  them on at once or later; ``write_paused`` says whether it holds any, and its consumer
+  is told each change by ``paused`` and ``resumed``.
+* While ``descriptor()`` is not -1 and ``write_paused`` is false, the consumer may write
+  to the descriptor itself; not after ``close``, ``close_write`` or ``abort``.
+* ``received`` gets a view that is valid during the call only, ``ended`` says that the
+  peer will send no more, ``lost`` comes exactly once, last, and never from inside
+  another call of the link or of ``received``.
+* Everything happens in the loop's thread.
+"""
+
+
+cdef class Consumer(Owner):
+    """Who receives a link's bytes. Base of Connection and of ByteConsumer."""
+
+    cdef int received(self, const uint8_t *data, size_t length) except -1:
+        raise NotImplementedError
+
+    cdef int ended(self) except -1:
+        raise NotImplementedError
+
+    cdef int lost(self, object error) except -1:
+        raise NotImplementedError
+
+    cdef int paused(self) except -1:
+        raise NotImplementedError
+
+    cdef int resumed(self) except -1:
+        raise NotImplementedError
+
+    def set_deadline(self, seconds) -> None:
+        """Have ``expired`` called once, that many seconds from now; None: never."""
+        if seconds is None:
+            self.hub.unwatch(self)
+        else:
+            self.hub.watch_until(self, self.hub.clock() + <double>seconds)
+
+
+cdef class ByteConsumer(Consumer):
+    """A consumer written in Python: override what is called here."""
+
+    def __init__(self, Hub hub not None, Link link not None):
+        self.hub = hub
+        self.link = link
+
+    cdef int received(self, const uint8_t *data, size_t length) except -1:
+        self.data_received(data[:length])
+        return 0
+
+    cdef int ended(self) except -1:
+        self.eof_received()
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        self.hub.unwatch(self)
+        self.connection_lost(error)
+        return 0
+
+    cdef int paused(self) except -1:
+        self.writing_paused()
+        return 0
+
+    cdef int resumed(self) except -1:
+        self.writing_resumed()
+        return 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+
+    def eof_received(self) -> None:
+        """The peer will send no more."""
+
+    def connection_lost(self, error) -> None:
+        """The link is gone; nothing comes after this."""
+
+    def writing_paused(self) -> None:
+        """The link holds bytes that the peer has not taken."""
+
+    def writing_resumed(self) -> None:
+        """The link has got rid of all bytes."""
+
+
+cdef class Link:
+    """What carries one connection's bytes."""
+
+    def set_consumer(self, Consumer consumer not None) -> None:
+        """Who receives the bytes from now on."""
+        self.consumer = consumer
+
+    cdef int descriptor(self) noexcept:
+        """The socket for direct writes; -1: everything goes through ``write``."""
+        return -1
+
+    cdef size_t pending(self) except? 0xFFFFFFFF:
+        """Bytes that ``write`` has taken and the kernel has not."""
+        return 0
+
+    cpdef write(self, bytes data):
+        """Send bytes behind all bytes before."""
+        raise NotImplementedError
+
+    cpdef close(self):
+        """Send what was written, then close."""
+        raise NotImplementedError
+
+    cpdef close_write(self):
+        """Send what was written, then a FIN; reading goes on. Under TLS: close."""
+        raise NotImplementedError
+
+    cpdef abort(self):
+        """Close now, whatever is still to be sent."""
+        raise NotImplementedError
+
+    cpdef pause_reading(self):
+        """Read no more; what the peer sends waits in the kernel."""
+        raise NotImplementedError
+
+    cpdef resume_reading(self):
+        """Read again."""
+        raise NotImplementedError

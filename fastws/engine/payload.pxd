@@ -1,0 +1,16 @@
+from cpython.buffer cimport Py_buffer
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+
+
+ctypedef struct payload_t:
+    # What a message becomes on the wire, borrowed from the message where possible.
+    const uint8_t *data
+    size_t length
+    uint8_t opcode
+    bint viewed
+    Py_buffer view
+
+
+cdef object payload_open(payload_t *payload, object message)
+cdef void payload_close(payload_t *payload) noexcept

@@ -1,0 +1,60 @@
+"""The one payload rule of send, publish and broadcast.
+
+str goes as text, bytes-like (bytes, bytearray, memoryview) as binary, anything else as
+JSON text.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_GET_LENGTH
+
+from .csrc cimport FASTWS_OP_BINARY, FASTWS_OP_TEXT
+
+from orjson import dumps
+
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+
+
+cdef object payload_open(payload_t *payload, object message):
+    """Fill ``payload``; what is returned owns the bytes and must outlive them.
+
+    After a success ``payload_close`` is due. Raises ValueError for text that UTF-8
+    cannot hold (lone surrogates), TypeError for what JSON cannot.
+    """
+    cdef Py_ssize_t length = 0
+    payload.viewed = False
+    if isinstance(message, str):
+        payload.opcode = FASTWS_OP_TEXT
+        if PyUnicode_IS_COMPACT_ASCII(message):
+            payload.data = <const uint8_t *>PyUnicode_DATA(message)
+            payload.length = <size_t>PyUnicode_GET_LENGTH(message)
+        else:
+            payload.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(message, &length)
+            payload.length = <size_t>length
+        return message
+    if isinstance(message, (bytearray, memoryview)):
+        if isinstance(message, memoryview) and not message.c_contiguous:
+            message = bytes(message)
+        else:
+            PyObject_GetBuffer(message, &payload.view, PyBUF_SIMPLE)
+            payload.viewed = True
+            payload.opcode = FASTWS_OP_BINARY
+            payload.data = <const uint8_t *>payload.view.buf
+            payload.length = <size_t>payload.view.len
+            return message
+    if isinstance(message, bytes):
+        payload.opcode = FASTWS_OP_BINARY
+    else:
+        message = dumps(message)
+        payload.opcode = FASTWS_OP_TEXT
+    payload.data = <const uint8_t *>PyBytes_AS_STRING(message)
+    payload.length = <size_t>PyBytes_GET_SIZE(message)
+    return message
+
+
+cdef void payload_close(payload_t *payload) noexcept:
+    if payload.viewed:
+        PyBuffer_Release(&payload.view)

@@ -1,0 +1,215 @@
+"""The link on an asyncio transport: uvloop's or asyncio's, plain TCP or TLS.
+
+On plain TCP, bytes go straight to the descriptor while the transport is empty. The
+write-buffer limit is zero, so ``pause_writing`` and ``resume_writing`` say exactly when
+it is not. What the kernel refuses is handed to the transport, and nothing is written
+directly until it has got rid of it. Under TLS everything goes through the transport.
+
+Both loops close the descriptor only after ``connection_lost`` has been called, so it
+can't have become another connection's while we still use it.
+"""
+
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport errno
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+
+from .hub cimport Hub
+from .link cimport Consumer, Link
+
+import asyncio
+import socket
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t send(int fd, const void *data, size_t length, int flags)
+    int setsockopt(int fd, int level, int option, const void *value, uint32_t length)
+    int MSG_NOSIGNAL
+    int MSG_DONTWAIT
+
+
+cdef extern from *:
+    """
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #ifdef TCP_NOTSENT_LOWAT
+    #define FASTWS_NOTSENT_LOWAT TCP_NOTSENT_LOWAT
+    #else
+    #define FASTWS_NOTSENT_LOWAT -1
+    #endif
+    """
+    int IPPROTO_TCP
+    int TCP_NODELAY
+    int FASTWS_NOTSENT_LOWAT
+
+
+cdef enum:
+    # One receive buffer for all connections of the process's loops: what it holds is
+    # used up before the next read. Large enough for a burst, small enough for the cache.
+    RECEIVE_BUFFER = 262144
+    # Or the kernel hides up to 4 MB per stalled peer.
+    NOTSENT_LOWAT = 131072
+
+
+cdef class _ReceiveBuffer:
+    """Owns the memory that the transports of one thread read into."""
+
+    cdef uint8_t *data
+    cdef object view
+
+    def __cinit__(self):
+        self.data = <uint8_t *>malloc(RECEIVE_BUFFER)
+        if self.data == NULL:
+            raise MemoryError
+        self.view = PyMemoryView_FromMemory(
+            <char *>self.data, RECEIVE_BUFFER, PyBUF_WRITE
+        )
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+
+
+cdef class TransportLink(Link):
+    """A link on a transport; the protocol that the transport talks to."""
+
+    cdef Hub hub
+    cdef object peer_factory
+    cdef object transport
+    cdef _ReceiveBuffer buffer
+    cdef int fd
+    cdef bint closing           # nothing is written any more
+    cdef bint closed            # close or abort has been called
+
+    def __init__(self, Hub hub not None, peer_factory):
+        self.hub = hub
+        self.peer_factory = peer_factory
+        self.fd = -1
+        self.buffer = hub.receive_buffer
+        if self.buffer is None:
+            self.buffer = hub.receive_buffer = _ReceiveBuffer()
+
+    # -- what the transport calls --------------------------------------------------------
+
+    def connection_made(self, transport) -> None:
+        cdef object sock = transport.get_extra_info("socket")
+        self.transport = transport
+        self.remote_address = transport.get_extra_info("peername")
+        self.local_address = transport.get_extra_info("sockname")
+        self.secure = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=0)
+        if sock is not None and sock.family in _INTERNET:
+            self._tune(sock.fileno())
+        factory = self.peer_factory
+        self.peer_factory = None
+        self.set_consumer(factory(self.hub, self))
+
+    cdef int _tune(self, int fd) except -1:
+        cdef int on = 1
+        cdef int lowat = NOTSENT_LOWAT
+        if not self.secure:
+            self.fd = fd
+        # A socket that can't be tuned still works: errors don't matter here.
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(int))
+        if FASTWS_NOTSENT_LOWAT >= 0:
+            setsockopt(fd, IPPROTO_TCP, FASTWS_NOTSENT_LOWAT, &lowat, sizeof(int))
+        return 0
+
+    def get_buffer(self, sizehint):
+        return self.buffer.view
+
+    def buffer_updated(self, Py_ssize_t length) -> None:
+        self.consumer.received(self.buffer.data, <size_t>length)
+
+    def eof_received(self):
+        self.consumer.ended()
+        # None: the transport closes itself.
+
+    def connection_lost(self, error) -> None:
+        self.fd = -1
+        self.closing = True
+        self.closed = True
+        self.consumer.lost(error)
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self.consumer.paused()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self.consumer.resumed()
+
+    # -- what the consumer calls ---------------------------------------------------------
+
+    cdef int descriptor(self) noexcept:
+        return self.fd
+
+    cdef size_t pending(self) except? 0xFFFFFFFF:
+        if self.transport is None:
+            return 0
+        return self.transport.get_write_buffer_size()
+
+    cpdef write(self, bytes data):
+        cdef ssize_t sent
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
+        if self.closing or length == 0:
+            return
+        if self.fd >= 0 and not self.write_paused:
+            sent = send(
+                self.fd,
+                PyBytes_AS_STRING(data),
+                <size_t>length,
+                MSG_NOSIGNAL | MSG_DONTWAIT,
+            )
+            if sent == length:
+                return
+            if sent > 0:
+                data = data[sent:]
+            # Refused or failed: the transport waits, or finds the same error.
+        self.transport.write(data)
+
+    cpdef close(self):
+        if not self.closed:
+            self.closing = True
+            self.closed = True
+            self.fd = -1
+            self.transport.close()
+
+    cpdef close_write(self):
+        if self.closing:
+            return
+        if self.secure or not self.transport.can_write_eof():
+            self.close()
+            return
+        self.closing = True
+        self.fd = -1
+        self.transport.write_eof()
+
+    cpdef abort(self):
+        self.closing = True
+        self.closed = True
+        self.fd = -1
+        if self.transport is not None:
+            self.transport.abort()
+
+    cpdef pause_reading(self):
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    cpdef resume_reading(self):
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+class UvLink(TransportLink, asyncio.BufferedProtocol):
+    """What a server's protocol factory returns: asyncio asks for its own base class."""
+
+    __slots__ = ()

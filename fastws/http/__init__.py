@@ -1,0 +1,1 @@
+"""HTTP beside WebSockets: requests, responses, static files, and the upgrade."""

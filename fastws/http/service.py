@@ -1,0 +1,70 @@
+"""What an HTTP connection asks of the program it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from ..config import Limits
+from ..engine.handshake import Request
+
+if TYPE_CHECKING:
+    from ..engine.connection import Binding
+
+__all__ = ["Handler", "Service", "UpgradeHook", "WebSocketRoute"]
+
+Handler: TypeAlias = Callable[[Request], Any]
+"""Answers an HTTP request, plain or ``async``; see ``response.to_response`` for what it
+may return. The parameters of its path are in ``request.params``."""
+
+UpgradeHook: TypeAlias = Callable[
+    [Request], Mapping[str, str] | None | Awaitable[Mapping[str, str] | None]
+]
+"""Sees a checked handshake before it is accepted and may raise Reject. A mapping that
+it returns is added to the headers of the 101."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketRoute:
+    """Where a handshake leads; built once per route."""
+
+    binding: Binding
+    limits: Limits
+    upgrade: UpgradeHook | None = None
+    # In the order in which we prefer them.
+    subprotocols: tuple[str, ...] = ()
+
+
+class Service(Protocol):
+    """The program behind a listening socket.
+
+    Everything is read per request, on the loop that the connection belongs to. Paths
+    are decoded and normalised: the string that is routed is the one that is served.
+    """
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def allowed_origins(self) -> Sequence[str] | None:
+        """Origins whose pages may open a WebSocket; ``None``: those of the same host."""
+
+    @property
+    def debug(self) -> bool:
+        """Let loopback origins in, and log how to allow a refused one."""
+
+    def websocket_route(
+        self, path: str
+    ) -> tuple[WebSocketRoute, dict[str, str]] | None:
+        """The route of a WebSocket path with the path's parameters."""
+
+    def http_route(
+        self, method: str, path: str
+    ) -> tuple[Handler, dict[str, str]] | frozenset[str] | None:
+        """The handler of a request with the path's parameters.
+
+        The allowed methods when the path exists for others only; ``None`` when it does
+        not exist. Where HEAD is not allowed and GET is, GET's handler answers it. A
+        handler may raise Reject or Refused (static files say 404 so).
+        """

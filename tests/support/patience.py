@@ -1,0 +1,107 @@
+"""Peers that wait to be thrown out, in real time and with the default limits.
+
+Each waits in a thread of its own, so that all of them together last as long as the most
+patient one, while other tests go on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from .client import RawClient
+from .frames import BINARY, TEXT, frame, text
+from .server import ServerProcess
+from .waits import eventually
+
+# Seconds past which nothing here may last.
+LONGEST = 50.0
+
+
+def connect(server: ServerProcess) -> RawClient:
+    return RawClient(server.address)
+
+
+def start_request(server: ServerProcess) -> RawClient:
+    client = connect(server)
+    client.send(b"GET /echo HT")
+    return client
+
+
+def opened(server: ServerProcess, path: str, data: bytes = b"") -> RawClient:
+    client = connect(server)
+    client.upgrade(path)
+    client.send(data)
+    return client
+
+
+def keep_alive(server: ServerProcess) -> RawClient:
+    client = connect(server)
+    client.send(b"GET /health HTTP/1.1\r\nHost: testee.example\r\n\r\n")
+    assert client.read_response().status == 200
+    return client
+
+
+def stalled(server: ServerProcess) -> RawClient:
+    client = RawClient(server.address, receive_buffer=4096)
+    client.upgrade("/subscribe/stalled")
+    for _ in range(2000):
+        server.call("publish", channel="stalled", size=16_384)
+        if server.call("backlog", channel="stalled"):
+            return client
+    raise AssertionError("the kernel takes everything")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """A peer that waits to be thrown out, in so many seconds."""
+
+    start: Callable[[ServerProcess], RawClient]
+    least: float
+    most: float
+
+
+# Bounds of input 130 are 20 %; a close time-out adds to it where we say goodbye first.
+PATIENCE = {
+    "36-slow-headers": Patience(start_request, 9.9, 12.0),
+    "37-nothing-sent": Patience(connect, 9.9, 12.0),
+    "72-payload-never-comes": Patience(
+        partial(opened, path="/echo", data=frame(BINARY, b"start", length=1000)),
+        29.9,
+        33.0,
+    ),
+    "91-first-fragment": Patience(
+        partial(opened, path="/echo", data=frame(TEXT, "start", fin=False)), 29.9, 33.0
+    ),
+    "124-close-not-answered": Patience(
+        partial(opened, path="/obedient", data=text("close")), 9.9, 12.0
+    ),
+    "130-pings-not-answered": Patience(partial(opened, path="/echo"), 28.0, 42.0),
+    "132-never-reads": Patience(stalled, 8.0, 12.5),
+    "195-idle-keep-alive": Patience(keep_alive, 4.9, 6.5),
+}
+
+
+class Waiting:
+    """One such peer, waiting in a thread."""
+
+    def __init__(self, server: ServerProcess, patience: Patience) -> None:
+        self.client = patience.start(server)
+        self._start = time.monotonic()
+        self._reads = patience.start is not stalled
+        self.lasted: float | None = None
+        self.thread = threading.Thread(target=self._wait, args=[server], daemon=True)
+        self.thread.start()
+
+    def _wait(self, server: ServerProcess) -> None:
+        with self.client:
+            if self._reads:
+                self.client.wait_gone(LONGEST)
+            else:
+                # It must not read: only the server can say when it is gone.
+                port = self.client.local_port
+                eventually(lambda: not server.holds(server.address, port), LONGEST)
+        self.lasted = time.monotonic() - self._start

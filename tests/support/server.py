@@ -1,0 +1,209 @@
+"""Runs the testee in a process of its own, and sees what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from .client import Address
+from .waits import eventually
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+LoopName = Literal["uvloop", "asyncio"]
+
+# What must never be in a log: it is part of inputs as payload, token or cookie.
+SECRET = "pay10ad-and-t0ken-mark"
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    loop: LoopName = "uvloop"
+    frozen: bool = False
+    certificate: str | None = None
+    key: str | None = None
+    tls_timeout: float = 10.0
+    files: int | None = None
+
+
+class ServerProcess:
+    """One testee; ``with`` starts and stops it."""
+
+    def __init__(self, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.support.testee",
+                    str(theirs.fileno()),
+                    json.dumps(vars(self.options)),
+                ],
+                cwd=ROOT,
+                pass_fds=[theirs.fileno()],
+                stderr=self.errors,
+            )
+        ours.settimeout(30.0)
+        self._control = ours
+        self._lines = ours.makefile("r")
+        self.pid = self.process.pid
+        try:
+            found: dict[str, list[Any]] = self._answer()
+        except BaseException:
+            self.stop()
+            raise
+        self.addresses: dict[str, Address] = {
+            name: (host, port) for name, (host, port) in found.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> Address:
+        return self.addresses["main"]
+
+    def stop(self) -> None:
+        """End the process: by closing its control line, or by force."""
+        self._lines.close()
+        self._control.close()
+        try:
+            self.process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+    # Questions
+
+    def call(self, command: str, **arguments: Any) -> Any:
+        """Ask the testee; see its ``do_`` methods."""
+        self._control.sendall(json.dumps([command, arguments]).encode() + b"\n")
+        return self._answer()
+
+    def _answer(self) -> Any:
+        line = self._lines.readline()
+        if not line:
+            self.process.wait(10.0)
+            raise AssertionError(
+                f"the server died with {self.process.returncode}:\n{self.error_text()}"
+            )
+        return json.loads(line)
+
+    def error_text(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def advance(self, seconds: float) -> None:
+        """Move the fake clock; everything that is due then has happened."""
+        self.call("advance", seconds=seconds)
+
+    def count(self, name: str) -> int:
+        """How often handlers were called: opened, messages, closed, hooks, second."""
+        counts: dict[str, int] = self.call("seen")["counts"]
+        return counts.get(name, 0)
+
+    def counter(self, name: str) -> int:
+        """One of the engine's counters."""
+        counters: dict[str, int] = self.call("counters")
+        return counters[name]
+
+    # What the system says about the process
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        text = Path(f"/proc/{self.pid}/statm").read_text()
+        return int(text.split()[1]) * _PAGE
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the loop's thread so far, in nanosecond steps."""
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text()
+        return int(text.split()[0]) / 1e9
+
+    def unread(self, server: Address, client_port: int) -> int:
+        """Bytes in the kernel that the server has not read from a connection yet."""
+        for queues, _ in _tcp_entries(server, client_port):
+            return int(queues.split(":")[1], 16)
+        raise AssertionError("there is no such connection")
+
+    def holds(self, server: Address, client_port: int) -> bool:
+        """Whether the server still has a descriptor of a connection."""
+        return any(inode != "0" for _, inode in _tcp_entries(server, client_port))
+
+    # Invariants
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that is the same again when a peer has come and gone."""
+        report: dict[str, Any] = self.call("report")
+        return {**report, "pid": self.pid, "descriptors": self.descriptors}
+
+    def check_settled(self, before: dict[str, Any]) -> None:
+        """The process is the same, and has let go of everything it took up."""
+        assert self.process.poll() is None
+
+        def settled() -> bool:
+            now = self.snapshot()
+            assert now == before
+            return True
+
+        eventually(settled)
+
+    def take_records(self) -> list[str]:
+        """What was logged since the last time; checked for what must not be in it."""
+        texts: list[str] = self.call("take_records")
+        for text in texts:
+            assert SECRET not in text, text
+            first, _, trace = text.partition("\nTraceback (most recent call last)")
+            assert not _CONTROL_CHARACTERS.search(first), ascii(text)
+            assert not trace or "handler" in first or "hook" in first, text
+        return texts
+
+    @contextmanager
+    def watched(self, records: int = 1) -> Iterator[None]:
+        """Invariants (a), (c) and (d) around what is inside."""
+        self.take_records()
+        before = self.snapshot()
+        yield
+        self.check_settled(before)
+        found = self.take_records()
+        assert len(found) <= records, found
+
+
+def _tcp_entries(server: Address, client_port: int) -> Iterator[tuple[str, str]]:
+    """Queues and inode of the server's end of a connection, as the kernel shows them."""
+    wanted = (f":{server[1]:04X}", f":{client_port:04X}")
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
+        if (local[-5:], remote[-5:]) == wanted:
+            yield queues, inode

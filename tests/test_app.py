@@ -1,0 +1,618 @@
+"""App: registration, channels, listeners, lifespan, and which loop it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from fastws import (
+    App,
+    ChannelRule,
+    Config,
+    ConfigError,
+    Connection,
+    ConnectionClosed,
+    Endpoint,
+    Limits,
+    Message,
+    Request,
+    StateError,
+)
+from fastws.testing import connect
+
+from .support.waits import DEADLINE
+
+Ws: TypeAlias = "Connection[Any]"
+
+
+async def echo(ws: Ws) -> None:
+    async for message in ws:
+        await ws.send(message)
+
+
+class Echo(Endpoint):
+    def on_message(self, ws: Ws, message: Message) -> None:
+        ws.send(message)
+
+
+def answer(request: Request) -> str:
+    return "answer"
+
+
+# Registration
+
+
+def test_websocket_is_a_decorator_and_a_call() -> None:
+    app = App()
+    assert app.websocket("/a")(echo) is echo
+    assert app.websocket("/b", echo) is echo
+    assert app.websocket("/c")(Echo) is Echo
+    instance = Echo()
+    assert app.websocket("/d", instance) is instance
+    for path in "/a", "/b", "/c", "/d":
+        assert app.routes.websocket(path) is not None
+
+
+def test_a_route_has_the_limits_it_was_given_or_the_apps() -> None:
+    own = Limits(max_message=10)
+    app = App(Config(limits=Limits(max_message=20)))
+    app.websocket("/own", echo, limits=own)
+    app.websocket("/default", echo)
+    routes = [app.routes.websocket(path) for path in ("/own", "/default")]
+    assert [found and found[0].limits.max_message for found in routes] == [10, 20]
+
+
+def test_a_path_is_taken_once() -> None:
+    app = App()
+    app.websocket("/rooms/{room}", echo)
+    with pytest.raises(ConfigError, match="already registered"):
+        app.websocket("/rooms/{id}", echo)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": "echo"}, ConfigError, "write '/echo'"),
+        ({"path": echo}, TypeError, "the path of a route must be a string"),
+        ({"endpoint": answer}, TypeError, "is not a coroutine function"),
+        ({"limits": {}}, TypeError, "limits must be a fastws.Limits, not dict"),
+        (
+            {"upgrade": 5},
+            TypeError,
+            r"upgrade must be a function that takes \(request\)",
+        ),
+        ({"upgrade": lambda: None}, TypeError, r"must take \(request\)"),
+        ({"subprotocols": "chat"}, TypeError, r"write \['chat'\]"),
+        ({"subprotocols": ["a b"]}, ConfigError, "cannot be the name of a subprotocol"),
+        ({"subprotocols": [""]}, ConfigError, "cannot be the name of a subprotocol"),
+        ({"subprotocols": ["a", "a"]}, ConfigError, "a name twice"),
+    ],
+)
+def test_a_wrong_route_is_refused_with_advice(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    options: dict[str, Any] = {"path": "/echo", "endpoint": echo, **arguments}
+    with pytest.raises(error, match=message):
+        App().websocket(**options)
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+def test_http_methods_are_decorators_and_calls(method: str) -> None:
+    app = App()
+    register = getattr(app, method)
+    assert register("/a")(answer) is answer
+    assert register("/b/{id}", answer) is answer
+    assert app.routes.http(method.upper(), "/a") == (answer, {})
+    assert app.routes.http(method.upper(), "/b/1") == (answer, {"id": "1"})
+    with pytest.raises(ConfigError, match=f"{method.upper()} '/a' is already"):
+        register("/a", answer)
+    with pytest.raises(TypeError, match="must be a function"):
+        register("/c", "answer")
+    with pytest.raises(TypeError, match=r"must take \(request\)"):
+        register("/c", lambda: "answer")
+
+
+def test_static_files_need_a_folder(tmp_path: Path) -> None:
+    app = App()
+    app.static("/assets", tmp_path)
+    with pytest.raises(ConfigError):
+        app.static("/missing", tmp_path / "missing")
+    with pytest.raises(ConfigError, match="has a parameter"):
+        app.static("/{x}", tmp_path)
+
+
+def test_the_config_and_the_lifespan_are_checked() -> None:
+    with pytest.raises(TypeError, match=r"config must be a fastws\.Config, not dict"):
+        App({"port": 1})  # type: ignore[arg-type]
+
+    async def not_a_manager(app: App) -> None: ...
+
+    for lifespan in (5, not_a_manager, lambda: None):
+        with pytest.raises(TypeError, match="lifespan"):
+            App(lifespan=lifespan)  # type: ignore[arg-type]
+
+
+# Channels
+
+
+def test_a_channel_has_the_rule_of_its_narrowest_pattern() -> None:
+    app = App()
+    app.channel("room.{id}", max_lag=10)
+    app.channel("room.main", max_lag=20)
+    assert app.rule_for("room.7").max_lag == 10
+    assert app.rule_for("room.main").max_lag == 20
+    assert app.rule_for("other") == ChannelRule()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"pattern": ""}, TypeError, "a channel pattern is a string"),
+        ({"pattern": "a.{"}, ConfigError, "unbalanced"),
+        (
+            {"pattern": "a", "lag": 5},
+            ConfigError,
+            "there is no option 'lag'; there are",
+        ),
+        ({"pattern": "a", "max_lag": -5}, ConfigError, "max_lag must be"),
+        ({"pattern": "taken"}, ConfigError, "already registered"),
+    ],
+)
+def test_a_wrong_channel_is_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    app = App()
+    app.channel("taken")
+    with pytest.raises(error, match=message):
+        app.channel(**arguments)
+
+
+def test_strict_channels_refuse_what_was_not_declared() -> None:
+    app = App(strict_channels=True)
+    app.channel("room.{id}")
+    app.publish("room.1", "hello")
+    with pytest.raises(ConfigError, match="channel 'lobby' is not declared"):
+        app.publish("lobby", "hello")
+
+
+def test_strict_channels_refuse_a_subscription(run: Any) -> None:
+    app = App(strict_channels=True)
+    refused: list[str] = []
+
+    @app.websocket("/ws")
+    async def endpoint(ws: Ws) -> None:
+        try:
+            ws.subscribe("lobby")
+        except ConfigError as error:
+            refused.append(str(error))
+
+    async def scenario() -> None:
+        async with connect(app, "/ws") as ws:
+            with pytest.raises(ConnectionClosed):
+                await ws.receive(DEADLINE)
+
+    run(scenario())
+    assert refused
+    assert "'lobby' is not declared" in refused[0]
+
+
+# While it is not being served
+
+
+def test_an_app_at_rest_has_nobody() -> None:
+    app = App()
+    assert app.connections == []
+    assert app.connection("x") is None
+    assert dict(app.channels) == {}
+    assert set(app.counters.snapshot().values()) <= {0}
+    app.publish("channel", "message")
+    app.broadcast("message")
+
+
+def test_disconnect_needs_to_know_whom(run: Any) -> None:
+    async def scenario() -> None:
+        app = App()
+        assert await app.disconnect(id="nobody") == 0
+        with pytest.raises(TypeError, match="needs id="):
+            await app.disconnect()
+
+    run(scenario())
+
+
+# Options of servers
+
+
+def test_options_replace_those_of_the_config() -> None:
+    app = App(Config(host="127.0.0.2", port=1, debug=True))
+    config = app.server(port=2, shutdown_timeout=1).config
+    assert (config.host, config.port, config.debug) == ("127.0.0.2", 2, True)
+    assert config.shutdown_timeout == 1
+    assert app.serve(host="127.0.0.3").config.host == "127.0.0.3"
+    assert app.config.port == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prot": 1}, "there is no option 'prot'; there are allowed_origins, backlog"),
+        ({"port": -1}, "Config.port must be"),
+        ({"limits": Limits()}, "limits belong to the App"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        App().server(**options)
+
+
+def test_one_way_to_tls_replaces_the_other() -> None:
+    app = App(Config(ssl_certificate="a.pem", ssl_key="b.pem"))
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    config = app.server(ssl=context).config
+    assert (config.ssl, config.ssl_certificate, config.ssl_key) == (context, None, None)
+    config = App(Config(ssl=context)).server(ssl_certificate="a.pem").config
+    assert (config.ssl, config.ssl_certificate) == (None, "a.pem")
+
+
+# Channels and connections, served
+
+
+class Member(Endpoint):
+    def on_open(self, ws: Ws) -> None:
+        ws.subscribe("news")
+        ws.send({"id": ws.id})
+
+    def on_message(self, ws: Ws, message: Message) -> None:
+        ws.publish("news", message)
+
+
+def test_publish_broadcast_and_the_registry(run: Any) -> None:
+    app = App()
+    app.websocket("/news", Member)
+    app.websocket("/other", echo)
+
+    async def scenario() -> None:
+        async with (
+            connect(app, "/news") as first,
+            connect(app, "/news") as second,
+            connect(app, "/other") as third,
+        ):
+            first_id = (await first.receive_json())["id"]
+            second_id = (await second.receive_json())["id"]
+            assert len(app.connections) == 3
+            assert app.channels["news"].subscribers == 2
+            found = app.connection(first_id)
+            assert found is not None
+            assert found.app is app
+
+            app.publish("news", {"x": 1}, exclude=app.connection(second_id))
+            app.broadcast(b"all")
+            assert await first.receive(DEADLINE) == '{"x":1}'
+            for ws in first, second, third:
+                assert await ws.receive(DEADLINE) == b"all"
+
+            first.send("to the others")
+            assert await second.receive(DEADLINE) == "to the others"
+
+            thread = threading.Thread(target=app.publish, args=("news", "thread"))
+            thread.start()
+            assert await first.receive(DEADLINE) == "thread"
+            thread.join()
+
+            assert await app.disconnect(id=first_id, code=4000, reason="out") == 1
+            with pytest.raises(ConnectionClosed) as closed:
+                await first.receive(DEADLINE)
+            assert (closed.value.code, closed.value.reason) == (4000, "out")
+        assert app.connections == []
+        assert dict(app.channels) == {}
+
+    run(scenario())
+
+
+# Listeners
+
+
+def test_listeners_see_the_life_of_a_connection(run: Any) -> None:
+    app = App()
+    seen: list[tuple[Any, ...]] = []
+    ended = asyncio.Event()
+
+    @app.on("connect")
+    def connected(ws: Ws) -> None:
+        seen.append(("connect", ws.path))
+
+    @app.on("subscribe")
+    def subscribed(ws: Ws, channel: str) -> None:
+        seen.append(("subscribe", channel))
+
+    @app.on("subscribe", channel="room.{id}")
+    def entered(ws: Ws, channel: str) -> None:
+        seen.append(("enter", channel))
+
+    @app.on("message")
+    def received(ws: Ws, message: Message) -> None:
+        seen.append(("message", message))
+
+    app.on("unsubscribe", lambda ws, channel: seen.append(("unsubscribe", channel)))
+
+    @app.on("disconnect")
+    async def disconnected(ws: Ws, code: int, reason: str) -> None:
+        seen.append(("disconnect", code, reason))
+        ended.set()
+
+    @app.websocket("/ws")
+    class Room(Endpoint):
+        def on_open(self, ws: Ws) -> None:
+            ws.subscribe("news")
+            ws.subscribe("room.1")
+
+        def on_message(self, ws: Ws, message: Message) -> None:
+            ws.unsubscribe("news")
+            ws.send(message)
+
+    async def scenario() -> None:
+        async with connect(app, "/ws") as ws:
+            ws.send("hello")
+            await ws.receive(DEADLINE)
+            ws.close(4001, "bye")
+        await asyncio.wait_for(ended.wait(), DEADLINE)
+
+    run(scenario())
+    assert seen[:6] == [
+        ("connect", "/ws"),
+        ("subscribe", "news"),
+        ("subscribe", "room.1"),
+        ("enter", "room.1"),
+        ("message", "hello"),
+        ("unsubscribe", "news"),
+    ]
+    assert seen[-1] == ("disconnect", 4001, "bye")
+
+
+def test_a_failing_listener_harms_nobody(
+    run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    app.websocket("/ws", echo)
+
+    @app.on("message")
+    def fails(ws: Ws, message: Message) -> None:
+        raise ValueError("plain listener")
+
+    @app.on("connect")
+    async def fails_later(ws: Ws) -> None:
+        raise ValueError("coroutine listener")
+
+    async def scenario() -> None:
+        async with connect(app, "/ws") as ws:
+            for text in "one", "two":
+                ws.send(text)
+                assert await ws.receive(DEADLINE) == text
+
+    run(scenario())
+    assert caplog.text.count("plain listener") == 2
+    assert caplog.text.count("coroutine listener") == 1
+
+
+def test_a_listener_may_come_while_the_app_is_served(run: Any) -> None:
+    app = App()
+    app.websocket("/ws", echo)
+    seen: list[Message] = []
+
+    async def scenario() -> None:
+        async with connect(app, "/ws") as ws:
+            app.on("message", lambda ws, message: seen.append(message))
+            ws.send("late")
+            await ws.receive(DEADLINE)
+
+    run(scenario())
+    assert seen == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("event", "channel", "function", "error", "message"),
+    [
+        (
+            "open",
+            None,
+            echo,
+            ConfigError,
+            "there is no event 'open'; there are 'connect'",
+        ),
+        ("connect", "a", echo, ConfigError, "'connect' has no channel"),
+        ("message", None, echo, TypeError, r"must take \(ws, message\)"),
+        ("connect", None, 5, TypeError, r"a function that takes \(ws\), not int"),
+        ("subscribe", "{", echo, TypeError, r"must take \(ws, channel\)"),
+    ],
+)
+def test_a_wrong_listener_is_refused(
+    event: Any, channel: str | None, function: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        App().on(event, function, channel=channel)
+
+
+# Lifespan
+
+
+def test_the_lifespan_encloses_the_serving(run: Any) -> None:
+    order: list[str] = []
+    tasks: set[Any] = set()
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        tasks.add(asyncio.current_task())
+        app.state.database = "open"
+        app.publish("news", "nobody listens yet")
+        order.append("start")
+        yield
+        tasks.add(asyncio.current_task())
+        order.append(f"end with {len(app.connections)}")
+
+    app = App(lifespan=lifespan)
+
+    @app.websocket("/ws")
+    async def endpoint(ws: Ws) -> None:
+        order.append(app.state.database)
+        await echo(ws)
+
+    async def scenario() -> None:
+        for _ in range(2):
+            async with connect(app, "/ws") as first, connect(app, "/ws") as second:
+                for ws in first, second:
+                    ws.send("hello")
+                    await ws.receive(DEADLINE)
+
+    run(scenario())
+    assert order == ["start", "open", "open", "end with 0"] * 2
+    assert len(tasks) == 2
+
+
+def test_a_lifespan_without_its_decorator_works(run: Any) -> None:
+    order: list[str] = []
+
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        order.append("start")
+        yield
+        order.append("end")
+
+    app = App(lifespan=lifespan)  # type: ignore[arg-type]
+    app.websocket("/ws", echo)
+
+    async def scenario() -> None:
+        async with connect(app, "/ws"):
+            assert order == ["start"]
+
+    run(scenario())
+    assert order == ["start", "end"]
+
+
+def test_a_lifespan_that_fails_to_start_stops_the_start(run: Any) -> None:
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        raise ValueError("no database")
+        yield
+
+    app = App(lifespan=lifespan)
+    app.websocket("/ws", echo)
+
+    async def scenario() -> None:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no database"):
+                async with app.serve(port=0):
+                    pass
+            assert app.runtime.loop is None
+
+    run(scenario())
+
+
+def test_a_lifespan_that_fails_later_is_logged(
+    run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        yield
+        raise ValueError("at the end")
+
+    app = App(lifespan=lifespan)
+
+    async def scenario() -> None:
+        async with app.serve(port=0):
+            pass
+
+    run(scenario())
+    assert "the lifespan failed" in caplog.text
+    assert "at the end" in caplog.text
+
+
+def test_a_lifespan_that_does_not_end_is_cancelled(
+    run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancelled: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        yield
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    app = App(Config(shutdown_timeout=0.05), lifespan=lifespan)
+
+    async def scenario() -> None:
+        async with app.serve(port=0):
+            pass
+
+    with caplog.at_level(logging.ERROR):
+        run(scenario())
+    assert cancelled == [True]
+    assert "the lifespan did not end" in caplog.text
+
+
+# Loops
+
+
+def test_an_app_belongs_to_one_loop(run: Any) -> None:
+    app = App()
+    refused: list[str] = []
+
+    async def second() -> None:
+        with pytest.raises(StateError) as error:
+            async with app.serve(port=0):
+                pass
+        refused.append(str(error.value))
+
+    async def scenario() -> None:
+        async with app.serve(port=0):
+            await asyncio.to_thread(asyncio.run, second())
+
+    run(scenario())
+    assert "one App belongs to one loop" in refused[0]
+
+
+def test_an_app_may_be_served_again_on_a_later_loop(run: Any) -> None:
+    app = App()
+    app.websocket("/ws", echo)
+
+    async def scenario() -> None:
+        async with connect(app, "/ws") as ws:
+            ws.send("hello")
+            assert await ws.receive(DEADLINE) == "hello"
+
+    run(scenario())
+    run(scenario())
+
+
+def test_current_is_the_app_of_the_running_loop(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weakref import WeakSet
+
+    monkeypatch.setattr("fastws.app._living", WeakSet())
+    with pytest.raises(StateError, match="there is no App yet"):
+        App.current()
+    app = App()
+    assert App.current() is app
+    other = App()
+    with pytest.raises(StateError, match="there are 2 Apps"):
+        App.current()
+
+    async def scenario() -> None:
+        async with other.serve(port=0):
+            assert App.current() is other
+            assert await asyncio.to_thread(App.current) is other
+            async with app.serve(port=0):
+                with pytest.raises(StateError, match="there are 2 Apps"):
+                    App.current()
+
+    run(scenario())

@@ -1,0 +1,191 @@
+"""config: defaults with unit and reason, and wrong values refused by name."""
+
+from __future__ import annotations
+
+import resource
+import ssl
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from fastws import ChannelRule, Config, ConfigError, Limits
+
+RECORDS: list[type[Any]] = [Limits, ChannelRule, Config]
+
+# The table of secure defaults; a change here is a change of policy.
+DEFAULTS: dict[str, object] = {
+    "max_message": 1_048_576,
+    "max_fragments": None,
+    "message_timeout": 30.0,
+    "max_request_line": 8192,
+    "max_header_line": 8192,
+    "max_headers": 100,
+    "max_header_bytes": 16_384,
+    "max_body": 1_048_576,
+    "max_pipelined": 16,
+    "handshake_timeout": 10.0,
+    "max_handshakes": 4096,
+    "keep_alive_timeout": 5.0,
+    "max_early_data": 65_536,
+    "ping_interval": 25.0,
+    "pong_timeout": 10.0,
+    "close_timeout": 10.0,
+    "error_close_timeout": 0.4,
+    "write_high_water": 65_536,
+    "write_low_water": 16_384,
+    "write_cap": 1_048_576,
+    "max_stall": 10.0,
+    "control_rate": 20.0,
+    "control_burst": 40,
+    "message_rate": None,
+    "message_burst": 100,
+    "max_channels": 128,
+    "max_channel_name": 255,
+    "max_connections": None,
+}
+
+
+def test_the_limits_have_their_secure_defaults() -> None:
+    limits = Limits()
+    assert {one.name: getattr(limits, one.name) for one in fields(Limits)} == DEFAULTS
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_option_says_what_it_is(record: type[Any]) -> None:
+    for one in fields(record):
+        assert one.metadata["about"], one.name
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_are_frozen_and_take_keywords_only(record: type[Any]) -> None:
+    made = record()
+    with pytest.raises(FrozenInstanceError):
+        setattr(made, fields(record)[0].name, 1)
+    with pytest.raises(TypeError):
+        record(1)
+    assert not hasattr(made, "__dict__")
+
+
+def test_equal_rules_are_one_key() -> None:
+    assert {ChannelRule(): 1}[ChannelRule(max_lag=1_048_576)] == 1
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("value", [0, -1, "many", True])
+def test_a_limit_is_a_number_above_zero(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"Limits\.{name} must be"):
+        Limits(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_none_switches_off_what_may_be_off(name: str) -> None:
+    required = {
+        "max_request_line",
+        "max_header_line",
+        "max_headers",
+        "max_header_bytes",
+        "max_pipelined",
+        "max_early_data",
+        "close_timeout",
+        "error_close_timeout",
+        "write_high_water",
+        "write_low_water",
+        "write_cap",
+        "control_burst",
+        "message_burst",
+        "max_channel_name",
+    }
+    if name in required:
+        with pytest.raises(ConfigError, match=name):
+            Limits(**{name: None})  # type: ignore[arg-type]
+    else:
+        assert getattr(Limits(**{name: None}), name) is None  # type: ignore[arg-type]
+
+
+def test_counts_are_whole_numbers() -> None:
+    with pytest.raises(ConfigError, match="max_message"):
+        Limits(max_message=1.5)  # type: ignore[arg-type]
+    assert Limits(handshake_timeout=2).handshake_timeout == 2
+
+
+def test_the_low_water_mark_is_under_the_high_one() -> None:
+    with pytest.raises(ConfigError, match="at most write_high_water"):
+        Limits(write_high_water=100, write_low_water=200)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), 4096),
+        (Limits(max_message=1000), 1024),
+        (Limits(max_message=None), None),
+        (Limits(max_fragments=7), 7),
+    ],
+)
+def test_fragment_limit_grows_with_the_message(
+    limits: Limits, expected: int | None
+) -> None:
+    assert limits.fragment_limit == expected
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "expected"),
+    [(1024, 768), (1_000_000, 65_536), (resource.RLIM_INFINITY, 65_536), (100, 1)],
+)
+def test_connection_limit_follows_the_descriptors(
+    monkeypatch: pytest.MonkeyPatch, descriptors: int, expected: int
+) -> None:
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda _: (descriptors, resource.RLIM_INFINITY)
+    )
+    assert Limits().connection_limit == expected
+    assert Limits(max_connections=5).connection_limit == 5
+
+
+@pytest.mark.parametrize(
+    "rule", [{"slow": "drop"}, {"max_lag": 0}, {"max_lag_age": -1}, {"max_lag": "1"}]
+)
+def test_a_wrong_channel_rule_is_refused(rule: dict[str, Any]) -> None:
+    (name,) = rule
+    with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} must be"):
+        ChannelRule(**rule)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": ""},
+        {"port": -1},
+        {"port": 65_536},
+        {"port": "8080"},
+        {"backlog": 0},
+        {"shutdown_timeout": -1},
+        {"ssl_handshake_timeout": 0},
+        {"loop": "trio"},
+        {"link": "carrier pigeon"},
+        {"limits": {}},
+        {"ssl": "cert.pem"},
+        {"allowed_origins": "https://example.org"},
+        {"allowed_origins": [1]},
+    ],
+)
+def test_a_wrong_option_is_refused_by_name(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=rf"Config\.{name} must be"):
+        Config(**options)
+
+
+def test_the_two_ways_to_tls_exclude_each_other() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ConfigError, match="not both"):
+        Config(ssl=context, ssl_certificate="cert.pem")
+    with pytest.raises(ConfigError, match="needs ssl_certificate"):
+        Config(ssl_key="key.pem")
+
+
+def test_the_server_listens_on_loopback_by_default() -> None:
+    config = Config()
+    assert (config.host, config.port, config.backlog) == ("127.0.0.1", 8080, 4096)
+    assert config.allowed_origins is None
+    assert not config.debug
