@@ -44,6 +44,8 @@ EXTENSIONS = (
     "binding",
     "hub",
     "link",
+    "writing",
+    "reading",
     "connection",
     "uvlink",
     "memory",
@@ -78,7 +80,6 @@ CHECKED: dict[str, Any] = {
     "boundscheck": True,
     "initializedcheck": True,
     "nonecheck": True,
-    "overflowcheck": True,
 }
 
 WARNINGS = ("-Wall", "-Wextra")

@@ -40,6 +40,7 @@ SERVER_BUSY = 0.95
 LOAD_NOT_BUSY = 0.90
 # Others' share of the two cores above which a run is thrown away and repeated.
 FOREIGN_CPU = 0.10
+QUIET_SAMPLE = 0.2  # seconds of silence before a run starts
 
 Result = dict[str, Any]
 
@@ -244,9 +245,21 @@ def measure_once(
     return result | seen
 
 
+def wait_until_quiet(options: argparse.Namespace) -> None:
+    """Returns when nobody uses the two cores, or when patience has run out."""
+    cores = {options.server_core, options.load_core}
+    deadline = time.monotonic() + options.patience
+    share = 1.0
+    while share > FOREIGN_CPU and time.monotonic() < deadline:
+        before = busy_seconds(cores)
+        time.sleep(QUIET_SAMPLE)
+        share = (busy_seconds(cores) - before) / QUIET_SAMPLE
+
+
 def measure(server: Server, scenario: Scenario, options: argparse.Namespace) -> Result:
     """One undisturbed run, or the last of several disturbed ones."""
     for attempt in range(options.attempts):
+        wait_until_quiet(options)
         result = measure_once(server, scenario, options) | {"attempts": attempt + 1}
         if result["foreign_cpu"] <= FOREIGN_CPU:
             break
@@ -415,7 +428,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument(
-        "--attempts", type=int, default=10, help="to get an undisturbed run"
+        "--attempts", type=int, default=3, help="to get an undisturbed run"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=20.0, help="seconds to wait for quiet cores"
     )
     parser.add_argument("--python", default=sys.executable, help="for the servers")
     parser.add_argument("--json", type=Path, default=HERE / "build" / "compare.json")

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from string import ascii_letters, digits
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from .codes import CloseCode
-from .config import ChannelRule, Config, Limits
+from .config import ChannelOptions, ChannelRule, Config, Limits, ServerOptions
 from .endpoint import EndpointLike, bind
 from .engine.counters import Counters
 from .errors import ConfigError, StateError
@@ -34,9 +34,6 @@ __all__ = ["App"]
 EndpointT = TypeVar("EndpointT", bound=EndpointLike)
 HandlerT = TypeVar("HandlerT", bound=Handler)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
-
-# What a route method gives as a decorator.
-_Registers: TypeAlias = Callable[[HandlerT], HandlerT]
 
 # What a subprotocol's name may consist of: an HTTP token (RFC 9110 section 5.6.2).
 _TOKEN = frozenset(ascii_letters + digits + "!#$%&'*+-.^_`|~")
@@ -180,7 +177,9 @@ class App:
     # HTTP routes
 
     @overload
-    def get(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+    def get(
+        self, path: str, handler: None = None
+    ) -> Callable[[HandlerT], HandlerT]: ...
 
     @overload
     def get(self, path: str, handler: HandlerT) -> HandlerT: ...
@@ -196,7 +195,9 @@ class App:
         return self._http_method("GET", path, handler)
 
     @overload
-    def post(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+    def post(
+        self, path: str, handler: None = None
+    ) -> Callable[[HandlerT], HandlerT]: ...
 
     @overload
     def post(self, path: str, handler: HandlerT) -> HandlerT: ...
@@ -206,7 +207,9 @@ class App:
         return self._http_method("POST", path, handler)
 
     @overload
-    def put(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+    def put(
+        self, path: str, handler: None = None
+    ) -> Callable[[HandlerT], HandlerT]: ...
 
     @overload
     def put(self, path: str, handler: HandlerT) -> HandlerT: ...
@@ -216,7 +219,9 @@ class App:
         return self._http_method("PUT", path, handler)
 
     @overload
-    def patch(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+    def patch(
+        self, path: str, handler: None = None
+    ) -> Callable[[HandlerT], HandlerT]: ...
 
     @overload
     def patch(self, path: str, handler: HandlerT) -> HandlerT: ...
@@ -226,7 +231,9 @@ class App:
         return self._http_method("PATCH", path, handler)
 
     @overload
-    def delete(self, path: str, handler: None = None) -> _Registers[HandlerT]: ...
+    def delete(
+        self, path: str, handler: None = None
+    ) -> Callable[[HandlerT], HandlerT]: ...
 
     @overload
     def delete(self, path: str, handler: HandlerT) -> HandlerT: ...
@@ -260,7 +267,7 @@ class App:
 
     # Channels
 
-    def channel(self, pattern: str, **rule: Any) -> ChannelRule:
+    def channel(self, pattern: str, **rule: Unpack[ChannelOptions]) -> ChannelRule:
         """Declare the channels that a pattern matches, and how they behave.
 
         ``"ticks"`` is one channel, ``"room.{id}"`` every channel of that shape: a
@@ -401,18 +408,12 @@ class App:
 
     # Serving
 
-    def server(
-        self, *, host: str | None = None, port: int | None = None, **options: Any
-    ) -> Server:
+    def server(self, **options: Unpack[ServerOptions]) -> Server:
         """Make a server of this App; ``start`` it, ``run`` it, or ``async with`` it.
 
         ``options`` are fields of Config and replace those of the App's ``config``.
         Raises ConfigError for an option that does not exist or has a wrong value.
         """
-        if host is not None:
-            options["host"] = host
-        if port is not None:
-            options["port"] = port
         known = {one.name for one in fields(Config)}
         for name in options:
             if name not in known:
@@ -424,33 +425,29 @@ class App:
                 "limits belong to the App and its routes: App(Config(limits=...)) or "
                 "app.websocket(path, limits=...)"
             )
+        # One way to TLS replaces the other.
         if options.get("ssl") is not None:
-            options.setdefault("ssl_certificate", None)
-            options.setdefault("ssl_key", None)
+            options = {"ssl_certificate": None, "ssl_key": None, **options}
         elif options.get("ssl_certificate") is not None:
-            options.setdefault("ssl", None)
+            options = {"ssl": None, **options}
         return Server(self, replace(self.config, **options))
 
-    def serve(
-        self, *, host: str | None = None, port: int | None = None, **options: Any
-    ) -> Server:
+    def serve(self, **options: Unpack[ServerOptions]) -> Server:
         """Serve inside a running loop: ``async with app.serve(port=0) as server:``.
 
         The server runs while the block does, and has ``port``, ``addresses`` and
         ``sockets``. Signals are left to the program. Takes what ``server`` takes.
         """
-        return self.server(host=host, port=port, **options)
+        return self.server(**options)
 
-    def run(
-        self, *, host: str | None = None, port: int | None = None, **options: Any
-    ) -> None:
+    def run(self, **options: Unpack[ServerOptions]) -> None:
         """Serve until SIGINT or SIGTERM; makes its own event loop, blocks.
 
         The first signal stops in good order, see ``Server.stop``; a second one aborts
         what is left. Takes what ``server`` takes. Raises StartupError, StateError
         (inside a running loop), and whatever the lifespan raises.
         """
-        self.server(host=host, port=port, **options).run()
+        self.server(**options).run()
 
 
 def _checked_lifespan(lifespan: Any) -> Lifespan | None:

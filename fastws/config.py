@@ -10,12 +10,12 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from ssl import SSLContext
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from .errors import ConfigError
 from .types import LinkKind, LoopKind, SlowPolicy
 
-__all__ = ["ChannelRule", "Config", "Limits", "option"]
+__all__ = ["ChannelOptions", "ChannelRule", "Config", "Limits", "ServerOptions"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -202,6 +202,14 @@ class ChannelRule:
         )
 
 
+class ChannelOptions(TypedDict, total=False):
+    """The fields of ChannelRule as keyword arguments; a test compares them."""
+
+    slow: SlowPolicy
+    max_lag: int
+    max_lag_age: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Where and how a server listens, and what it allows."""
@@ -296,3 +304,20 @@ class Config:
             "allowed_origins",
             "a list of origins",
         )
+
+
+class ServerOptions(TypedDict, total=False):
+    """The fields of Config that one server may replace; a test compares them."""
+
+    host: str
+    port: int
+    ssl: SSLContext | None
+    ssl_certificate: str | None
+    ssl_key: str | None
+    ssl_handshake_timeout: float
+    backlog: int
+    shutdown_timeout: float
+    debug: bool
+    allowed_origins: Sequence[str] | None
+    loop: LoopKind
+    link: LinkKind

@@ -161,17 +161,19 @@ def port_owner(port: int) -> tuple[int, str] | None:
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not wanted:
         return None
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        # Processes come and go meanwhile, and most belong to somebody else.
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        # Processes come and go meanwhile, and most may belong to somebody else.
         with suppress(OSError):
-            for descriptor in (process / "fd").iterdir():
-                with suppress(OSError):
-                    if os.readlink(descriptor) in wanted:
-                        name = (process / "comm").read_text().strip()
-                        return int(process.name), name
+            if not wanted.isdisjoint(_descriptors(f"/proc/{process}/fd")):
+                name = Path(f"/proc/{process}/comm").read_text().strip()
+                return int(process), name
     return None
+
+
+def _descriptors(folder: str) -> Iterator[str]:
+    for name in os.listdir(folder):
+        with suppress(OSError):
+            yield os.readlink(f"{folder}/{name}")
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

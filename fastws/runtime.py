@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
@@ -21,12 +21,16 @@ from .types import Event
 
 if TYPE_CHECKING:
     from .app import App
+    from .engine.connection import Connection
 
-__all__ = ["Lifespan", "Listeners", "Runtime"]
+__all__ = ["GONE_INTERVAL", "Lifespan", "Listeners", "Runtime", "gone"]
 
 logger = logging.getLogger("fastws.app")
 
 Lifespan: TypeAlias = Callable[["App"], AbstractAsyncContextManager[Any]]
+
+# Seconds between two looks at whether connections have gone.
+GONE_INTERVAL = 0.01
 
 # Seconds that a cancelled task gets for its clean-up.
 _CANCEL_TIMEOUT = 1.0
@@ -278,6 +282,25 @@ class _LifespanTask:
         if not done:
             logger.error("the lifespan did not end in %g s: cancelled", timeout)
             await _cancel({self._task})
+
+
+async def gone(hub: Hub, connections: Iterable[Connection[Any]]) -> None:
+    """Wait until these connections have ended, and their coroutine endpoints too."""
+    waiting = list(connections)
+    # An endpoint may stop its own server.
+    tasks: set[asyncio.Task[Any]] = {
+        task for one in waiting if (task := getattr(one, "task", None)) is not None
+    }
+    tasks.discard(asyncio.current_task())
+    while True:
+        # Nothing is kept per connection that could tell: asking now and then, at the
+        # end of their lives, is cheaper than remembering something all the time.
+        waiting = [one for one in waiting if hub.connection(one.id) is one]
+        if not waiting:
+            break
+        await asyncio.sleep(GONE_INTERVAL)
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

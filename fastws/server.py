@@ -21,6 +21,7 @@ from .engine.uvlink import UvLink
 from .errors import StartupError, StateError
 from .http.peer import HttpPeer
 from .listener import listening_sockets, tls_context
+from .runtime import GONE_INTERVAL, gone
 
 if TYPE_CHECKING:
     from .app import App
@@ -35,13 +36,30 @@ __all__ = ["Server"]
 logger = logging.getLogger("fastws.server")
 
 
-# Seconds between two looks at whether the connections of a stopping server have gone,
-# and seconds that aborted ones get for it.
-_GONE_INTERVAL = 0.02
+# Seconds that aborted connections get to go.
 _ABORT_TIMEOUT = 1.0
 
 # What a socket that listens on every address is bound to.
 _ANY_ADDRESS = ("0.0.0.0", "::")
+
+
+class _Peer(HttpPeer):
+    """A connection that speaks HTTP, on its server's list until it is lost.
+
+    The list is weak: an upgraded peer goes by itself.
+    """
+
+    __slots__ = ("_listed",)
+
+    def __init__(self, server: Server, hub: Hub, link: Link) -> None:
+        super().__init__(server, hub, link)
+        self._listed = server._peers
+        self._listed.add(self)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        super().connection_lost(error)
+        # It may live on in a cycle with its link.
+        self._listed.discard(self)
 
 
 class _State(Enum):
@@ -213,9 +231,7 @@ class Server:
             )
 
     def _make_peer(self, hub: Hub, link: Link) -> HttpPeer:
-        peer = HttpPeer(self, hub, link)
-        # Weak: a peer goes when its connection is upgraded or lost.
-        self._peers.add(peer)
+        peer = _Peer(self, hub, link)
         if self._state in (_State.STOPPING, _State.CLOSED):
             # Its TLS handshake took until now.
             asyncio.get_running_loop().call_soon(peer.stop)
@@ -312,15 +328,10 @@ class Server:
 
     async def _gone(self, connections: list[Connection[Any]]) -> None:
         """Wait until these connections, and all that speak HTTP, have ended."""
-        hub = self._hub
-        assert hub is not None
-        while True:
-            # Nothing is kept per connection that could tell: asking now and then, at
-            # the end of a server's life, is cheaper than remembering all the time.
-            connections = [one for one in connections if hub.connection(one.id) is one]
-            if not connections and not self._peers:
-                return
-            await asyncio.sleep(_GONE_INTERVAL)
+        assert self._hub is not None
+        await gone(self._hub, connections)
+        while self._peers:  # noqa: ASYNC110 - a peer's end is not worth an event
+            await asyncio.sleep(GONE_INTERVAL)
 
     def _connections(self) -> list[Connection[Any]]:
         """The hub's connections that came through this server's sockets."""

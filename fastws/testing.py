@@ -14,7 +14,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -24,11 +24,12 @@ from .config import Limits
 from .engine.connection import Connection
 from .engine.handshake import check_response, client_request
 from .engine.hub import Hub
-from .engine.sweep import Sweep
 from .engine.link import ByteConsumer, Link
 from .engine.memory import memory_pair
+from .engine.sweep import Sweep
 from .errors import ConnectionClosed, HandshakeError
 from .http.peer import HttpPeer
+from .runtime import gone
 
 __all__ = ["connect"]
 
@@ -77,21 +78,25 @@ async def connect(
             try:
                 yield ws
             finally:
-                await _close(ws, client_hub.limits.close_timeout)
+                await _close(ws, hub, server_link, client_hub.limits.close_timeout)
         finally:
             sweep.stop()
     finally:
         await runtime.leave(app.config.shutdown_timeout)
 
 
-async def _close(ws: Connection[Any], timeout: float) -> None:
+async def _close(
+    ws: Connection[Any], hub: Hub, server_link: Link, timeout: float
+) -> None:
+    """Close both ends and wait for them, so that the App's end is seen by the test."""
     ws.close(CloseCode.NORMAL)
     try:
         async with asyncio.timeout(timeout):
-            while True:
-                await ws.receive()
-    except ConnectionClosed:
-        return
+            with suppress(ConnectionClosed):
+                while True:
+                    await ws.receive()
+            if isinstance(server_link.consumer, Connection):
+                await gone(hub, [server_link.consumer])
     except TimeoutError:
         ws.abort()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import resource
 import ssl
 from dataclasses import FrozenInstanceError, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from fastws import ChannelRule, Config, ConfigError, Limits
+from fastws.config import ChannelOptions, ServerOptions
 
 RECORDS: list[type[Any]] = [Limits, ChannelRule, Config]
 
@@ -182,6 +183,19 @@ def test_the_two_ways_to_tls_exclude_each_other() -> None:
         Config(ssl=context, ssl_certificate="cert.pem")
     with pytest.raises(ConfigError, match="needs ssl_certificate"):
         Config(ssl_key="key.pem")
+
+
+@pytest.mark.parametrize(
+    ("options", "record", "own"),
+    [(ChannelOptions, ChannelRule, set()), (ServerOptions, Config, {"limits"})],
+)
+def test_keyword_arguments_are_the_fields_of_their_record(
+    options: Any, record: type[Any], own: set[str]
+) -> None:
+    expected = get_type_hints(record)
+    assert get_type_hints(options) == {
+        name: kind for name, kind in expected.items() if name not in own
+    }
 
 
 def test_the_server_listens_on_loopback_by_default() -> None:

@@ -54,11 +54,15 @@ def test_testing_exports_its_client() -> None:
 
 
 def public_members(owner: type[Any] | ModuleType) -> list[tuple[str, Any]]:
+    names = getattr(owner, "__all__", vars(owner))
     return [
-        (name, member)
-        for name, member in vars(owner).items()
+        (name, getattr(owner, name))
+        for name in names
         if not name.startswith("_")
-        and (inspect.isroutine(member) or isinstance(member, property))
+        and (
+            inspect.isroutine(getattr(owner, name))
+            or isinstance(getattr(owner, name), property)
+        )
     ]
 
 

@@ -160,7 +160,7 @@ def test_methods_share_a_path() -> None:
     assert routes.http("GET", "/items/1") == (handler, {"id": "1"})
     assert routes.http("HEAD", "/items/1") == (handler, {"id": "1"})
     assert routes.http("PUT", "/items/1") == (other, {"id": "1"})
-    assert routes.http("POST", "/items/1") == {"GET", "HEAD", "PUT"}
+    assert routes.http("POST", "/items/1") == frozenset({"GET", "HEAD", "PUT"})
     assert routes.http("GET", "/other") is None
 
 
@@ -179,7 +179,7 @@ def test_a_narrow_path_does_not_hide_a_method_of_a_wider_one() -> None:
     routes.add_http("POST", "/items/new", other)
     assert routes.http("GET", "/items/new") == (handler, {"id": "new"})
     assert routes.http("POST", "/items/new") == (other, {})
-    assert routes.http("PUT", "/items/new") == {"GET", "HEAD", "POST"}
+    assert routes.http("PUT", "/items/new") == frozenset({"GET", "HEAD", "POST"})
 
 
 def test_files_come_after_routes_the_longest_prefix_first() -> None:
@@ -192,7 +192,7 @@ def test_files_come_after_routes_the_longest_prefix_first() -> None:
     assert routes.http("HEAD", "/assets/x.js") == (other, {"path": "x.js"})
     assert routes.http("GET", "/assets") == (other, {"path": ""})
     assert routes.http("GET", "/api") == (other, {})
-    assert routes.http("POST", "/a/b.css") == {"GET", "HEAD"}
+    assert routes.http("POST", "/a/b.css") == frozenset({"GET", "HEAD"})
     with pytest.raises(ConfigError, match="already has static files"):
         routes.add_static("/assets", handler)
 

@@ -44,8 +44,8 @@ def client_request(
 ) -> bytes:
     """The upgrade request of a client; ValueError when a part would break it.
 
-    ``host`` is the Host header with the port, ``path`` the target with its query, ``key``
-    16 random bytes in base64.
+    ``host`` is the Host header with the port, ``path`` the target with its query, and
+    ``key`` 16 random bytes in base64.
     """
 
 def check_response(

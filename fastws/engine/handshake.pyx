@@ -14,7 +14,11 @@ from ..errors import HandshakeError, ProtocolError
 from .head import METHODS, HeadScanner, Refused, phrase_of, response_head
 from .request import Headers, Query, Request, parse_head, read_request
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 
 from .head cimport BASE64, TARGET, TOKEN, header_line, is_all, run_end
 from .request cimport Request as request_t, has_token
@@ -90,15 +94,13 @@ def check_upgrade(request_t request not None):
 
 
 cdef object upgrade_required(str reason):
-    return Refused(
-        426,
-        reason,
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-    )
+    cdef dict headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    headers["Sec-WebSocket-Version"] = "13"
+    return Refused(426, reason, headers)
 
 
 cdef bint is_key(bytes key) noexcept:
-    # Spare bits of the last digit are let be, as decoders do; nothing is decoded here.
+    # Spare bits of the last digit are let be, as by decoders; nothing is decoded here.
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(key)
     return (
         PyBytes_GET_SIZE(key) == KEY_LENGTH
@@ -114,7 +116,7 @@ cdef str accept_key(bytes key):
 
 
 cdef tuple parse_subprotocols(bytes text):
-    """RFC 6455 section 4.1 point 10: different tokens, separated by commas; one pass."""
+    """RFC 6455 section 4.1 point 10: different tokens between commas; one pass."""
     cdef:
         const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(text)
         Py_ssize_t position = 0, start, size = PyBytes_GET_SIZE(text)

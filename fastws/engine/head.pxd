@@ -1,4 +1,4 @@
-# Classes of bytes: RFC 9110 sections 5.6.2 (token) and 5.5 (field value, with obs-text),
+# Classes of bytes: RFC 9110 sections 5.6.2 (token) and 5.5 (field value with obs-text),
 # RFC 3986 (host), RFC 4648 (base64). A target is everything visible but a fragment.
 cdef enum:
     TOKEN = 1

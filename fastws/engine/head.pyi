@@ -1,6 +1,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from ..config import Limits
 from ..errors import FastwsError
 
@@ -32,10 +34,11 @@ class Refused(FastwsError):
         ``head_only`` leaves the body out, as the answer to a HEAD must.
         """
 
+@disjoint_base
 class HeadScanner:
     """Checks a request head as its bytes arrive, against RFC 9112 and the limits.
 
-    Each byte is looked at once, so a head sent byte by byte costs no more than a head in
+    Each byte is looked at once, so a head sent byte by byte costs no more than one in
     one piece, and the answer doesn't depend on the cutting.
     """
 

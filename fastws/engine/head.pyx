@@ -19,7 +19,11 @@ from cpython.bytearray cimport (
     PyByteArray_Check,
     PyByteArray_GET_SIZE,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from libc.string cimport memcmp
 
 
@@ -160,11 +164,11 @@ cdef bint word_is(HeadScanner scanner, bytes word) noexcept:
 cdef class HeadScanner:
     """Checks a request head as its bytes arrive; see the diagram at the top.
 
-    Each byte is looked at once, so a head sent byte by byte costs no more than a head in
+    Each byte is looked at once, so a head sent byte by byte costs no more than one in
     one piece, and the answer doesn't depend on the cutting.
     """
 
-    def __cinit__(self, limits):
+    def __init__(self, limits):
         self.max_request_line = limits.max_request_line
         self.max_header_line = limits.max_header_line
         self.max_headers = limits.max_headers

@@ -66,6 +66,7 @@ cdef class Hub:
     cdef list watched
     # -- flushing
     cdef writer_t writer
+    cdef public uint64_t slice_nanoseconds  # of one flush, before others get a turn
     cdef bint awake             # a flush is on its way
     cdef object _flush
     # -- masking keys of the client role
@@ -106,6 +107,7 @@ cdef class Hub:
     cdef bytes _join_parts(self, uint32_t count)
     cdef int _tell(self) except -1
     cdef int settle(self, conn_t *conn) except -1
+    cdef int visit_now(self, conn_t *conn) except -1
     cdef int wake(self) except -1
     cdef int wrong_thread(self, str what) except -1
 

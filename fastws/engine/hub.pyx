@@ -28,6 +28,7 @@ from .lane cimport (
     lane_leave,
     lane_subscription,
     lane_trim,
+    member_owes,
     subscription_t,
 )
 from .log cimport log_append, log_bytes_from
@@ -130,6 +131,7 @@ cdef class Hub:
     def __cinit__(self, limits=None, loop=None, clock=None):
         self.counters = Counters()
         self.free_slot = NO_SLOT
+        self.slice_nanoseconds = SLICE
         if not writer_init(&self.writer, &self.counters.data):
             raise MemoryError
         self._channels = {}
@@ -340,6 +342,9 @@ cdef class Hub:
         subscription = lane_subscription(&channel.lane, conn)
         if subscription == NULL:
             return None
+        if member_owes(&channel.lane, &channel.lane.members[subscription.index]):
+            # What was published before goes out, unless the peer is too slow for it.
+            self.visit_now(conn)
         lane_leave(&channel.lane, subscription.index)
         self._retire(channel)
         return channel
@@ -456,7 +461,7 @@ cdef class Hub:
             # Memory is bounded by writing early. Only C runs here: notes and linked
             # connections wait for the end of the tick.
             with nogil:
-                flush_slice(&self.writer, SLICE)
+                flush_slice(&self.writer, self.slice_nanoseconds)
         return 0
 
     # -- a connection's own frames -----------------------------------------------------
@@ -532,6 +537,9 @@ cdef class Hub:
         if self.writer.marked and owes_elsewhere(conn, NULL):
             mark_dirty(&self.writer, conn)
             return self.wake()
+        return self.visit_now(conn)
+
+    cdef int visit_now(self, conn_t *conn) except -1:
         if conn.flags & CONN_LINKED:
             self._visit_linked(conn)
         else:
@@ -547,9 +555,9 @@ cdef class Hub:
         self.counters.data.flushes += 1
         if self._amount() >= WORTH_RELEASING:
             with nogil:
-                done = flush_slice(&self.writer, SLICE)
+                done = flush_slice(&self.writer, self.slice_nanoseconds)
         else:
-            done = flush_slice(&self.writer, SLICE)
+            done = flush_slice(&self.writer, self.slice_nanoseconds)
         if not done:
             self.counters.data.slices += 1
             self.wake()

@@ -1,8 +1,11 @@
 from collections.abc import Iterator
 from typing import Any, overload
 
+from typing_extensions import disjoint_base
+
 from ..config import Limits
 
+@disjoint_base
 class Fields:
     """Names with one or more values each, in the order they came."""
 
@@ -30,16 +33,19 @@ class Fields:
     def items(self) -> list[tuple[str, str]]:
         """Each name with its first value."""
 
+@disjoint_base
 class Headers(Fields):
-    """The headers of a request: names in lower case, looked up in any; values Latin-1."""
+    """The headers of a request: names in lower case, found in any; values Latin-1."""
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None: ...
 
+@disjoint_base
 class Query(Fields):
     """The parameters of a query string, percent-decoded."""
 
     def __init__(self, text: str) -> None: ...
 
+@disjoint_base
 class Request:
     """One HTTP request, its head complete and checked. Made by the server only."""
 
@@ -94,7 +100,7 @@ class Request:
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
-        """What the peer offers, in its order; known once ``check_upgrade`` has passed."""
+        """What the peer offers, in its order; known after ``check_upgrade``."""
 
     @property
     def content_length(self) -> int | None:

@@ -90,7 +90,7 @@ cdef class Fields:
 cdef class Headers(Fields):
     """The headers of a request, looked up without regard to case."""
 
-    def __cinit__(self, list raw not None):
+    def __init__(self, list raw not None):
         self.raw = raw
 
     cdef str fold(self, str name):
@@ -108,7 +108,7 @@ cdef class Headers(Fields):
 cdef class Query(Fields):
     """The parameters of a query string, percent-decoded."""
 
-    def __cinit__(self, str text not None):
+    def __init__(self, str text not None):
         self.text = text
 
     cdef dict read(self):
@@ -119,7 +119,7 @@ cdef class Query(Fields):
 
 
 @cython.final
-cdef class HeadCollector:
+cdef class _HeadCollector:
     """What httptools tells about a head, noted in a request."""
 
     cdef Request request
@@ -321,7 +321,7 @@ def read_request(bytes head not None, remote_address=None, bint secure=False):
     """The request of a head that ``HeadScanner`` found complete."""
     cdef:
         Request request = Request.__new__(Request)
-        HeadCollector collector = HeadCollector.__new__(HeadCollector)
+        _HeadCollector collector = _HeadCollector.__new__(_HeadCollector)
     collector.request = request
     parser = HttpRequestParser(collector)
     try:

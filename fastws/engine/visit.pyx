@@ -410,17 +410,19 @@ cdef void advance(writer_t *writer, conn_t *conn, uint32_t count) noexcept nogil
 
 
 cdef void caught_up(writer_t *writer, conn_t *conn) noexcept nogil:
+    """Nothing is owed any more: what still lies before its cursors leaves it out, or was
+    published after its limit."""
     cdef uint32_t slot
     cdef lane_t *lane
-    if conn.lag_start or conn.flags & CONN_FINISH:
-        conn.lag_start = 0
-        for slot in range(conn.subscription_count):
-            lane = conn.subscriptions[slot].lane
-            # A closing connection is owed nothing that was published after its limit.
-            member_move_on(
-                lane, &lane.members[conn.subscriptions[slot].index], lane.log.next
-            )
+    cdef member_t *member
+    for slot in range(conn.subscription_count):
+        lane = conn.subscriptions[slot].lane
+        member = &lane.members[conn.subscriptions[slot].index]
+        if member_owes(lane, member):
+            member_move_on(lane, member, lane.log.next)
+        if conn.lag_start:
             lane_trim(lane)
+    conn.lag_start = 0
     settled(writer, conn)
 
 

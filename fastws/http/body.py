@@ -63,7 +63,7 @@ class _State(Enum):
 
 
 class ChunkedBody:
-    """A body in chunks (RFC 9112 section 7.1), each line end a CRLF and nothing else."""
+    """A body in chunks (RFC 9112 section 7.1), every line end a CRLF."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

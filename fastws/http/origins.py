@@ -61,7 +61,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class OriginRefused(Refused):
-    """The page may not connect; ``advice``, for the log only, says what would let it."""
+    """The page may not connect; ``advice``, for the log, says what would let it."""
 
     def __init__(self, advice: str | None = None) -> None:
         super().__init__(403, "origin not allowed")

@@ -57,12 +57,12 @@ _tasks: set[asyncio.Task[Any]] = set()
 class _Phase(Enum):
     """::
 
-        ┌────────────────────────── kept alive ◄──────────────────────┐
-        ▼                                                             │
-       HEAD ──► BODY ──► HANDLING ──────────────► SENDING (a file) ───┤
-        │ └──── no body ────▲  └── any other response ────────────────┤
-        │                                                             ▼
-        └──► DECIDING (upgrade hook) ──► UPGRADED        refused ──► CLOSING ──► CLOSED
+     ┌────────────────────────── kept alive ◄──────────────────────┐
+     ▼                                                             │
+    HEAD ──► BODY ──► HANDLING ──────────────► SENDING (a file) ───┤
+     │ └──── no body ────▲  └── any other response ────────────────┤
+     │                                                             ▼
+     └──► DECIDING (upgrade hook) ──► UPGRADED        refused ──► CLOSING ──► CLOSED
     """
 
     HEAD = auto()
@@ -152,8 +152,7 @@ class HttpPeer(ByteConsumer):
             return
         self._append(data)
         if self._phase is _Phase.DECIDING:
-            if len(self._buffer) - self._position > self._limits.max_early_data:
-                self._refuse_early_data()
+            self._check_early_data()
             return
         self._advance()
 
@@ -208,7 +207,7 @@ class HttpPeer(ByteConsumer):
     # What the server asks for
 
     def stop(self) -> None:
-        """Close as soon as the request in hand is answered; at once if there is none."""
+        """Close once the request in hand is answered; at once if there is none."""
         self._is_stopping = True
         if self._phase is _Phase.HEAD:
             self._close()
@@ -307,7 +306,8 @@ class HttpPeer(ByteConsumer):
 
     def _read_body(self) -> bool:
         """Feed the body from the input; whether it is complete."""
-        assert self._body is not None and self._request is not None
+        assert self._body is not None
+        assert self._request is not None
         try:
             end = self._body.feed(self._buffer, self._position)
         except Refused as refused:
@@ -362,7 +362,8 @@ class HttpPeer(ByteConsumer):
             self.link.write(_CONTINUE)
 
     def _handle(self) -> None:
-        assert self._handler is not None and self._request is not None
+        assert self._handler is not None
+        assert self._request is not None
         self._phase = _Phase.HANDLING
         # How long a handler takes is the program's affair.
         self.set_deadline(None)
@@ -377,7 +378,9 @@ class HttpPeer(ByteConsumer):
             self._respond(result)
 
     def _start(self, awaitable: Awaitable[Any]) -> None:
-        task = asyncio.get_running_loop().create_task(_outcome(awaitable))
+        # A coroutine goes in bare: cancelled before its first step, it is closed.
+        coroutine = awaitable if asyncio.iscoroutine(awaitable) else _outcome(awaitable)
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._task = task
         _tasks.add(task)
         task.add_done_callback(self._finished)
@@ -508,11 +511,13 @@ class HttpPeer(ByteConsumer):
             return
         if inspect.isawaitable(result):
             self._start(result)
+            self._check_early_data()
         else:
             self._accept(result)
 
     def _accept(self, headers: Mapping[str, str] | None) -> None:
-        assert self._handshake is not None and self._request is not None
+        assert self._handshake is not None
+        assert self._request is not None
         route, accept, subprotocol = self._handshake
         request = self._request
         try:
@@ -544,8 +549,12 @@ class HttpPeer(ByteConsumer):
             early,
         )
 
-    def _refuse_early_data(self) -> None:
-        assert self._handshake is not None and self._request is not None
+    def _check_early_data(self) -> None:
+        """Close with 1008 when too much has come before the hook has decided."""
+        if len(self._buffer) - self._position <= self._limits.max_early_data:
+            return
+        assert self._handshake is not None
+        assert self._request is not None
         _, accept, subprotocol = self._handshake
         self._cancel_task()
         self._log(self._request, 101)

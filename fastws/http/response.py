@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from time import time
 from typing import BinaryIO
 
@@ -56,8 +57,9 @@ class Response:
         """Status line and headers; ValueError when one of them is malformed."""
         fields: dict[str, str] = {}
         names = {name.lower() for name in self.headers}
-        if names & _RESERVED:
-            raise ValueError(f"{', '.join(sorted(names & _RESERVED))}: set by the server")
+        reserved = names & _RESERVED
+        if reserved:
+            raise ValueError(f"{', '.join(sorted(reserved))}: set by the server")
         if "date" not in names:
             fields["Date"] = _date()
         if self.status not in _BODILESS:
@@ -125,13 +127,11 @@ def to_response(result: object) -> Response:
     return Response(200, orjson.dumps(result), media_type=_JSON)
 
 
-_date_cache = (0, "")
-
-
 def _date() -> str:
-    """The Date header: formatted once a second."""
-    global _date_cache
-    now = int(time())
-    if _date_cache[0] != now:
-        _date_cache = (now, formatdate(now, usegmt=True))
-    return _date_cache[1]
+    return _formatted(int(time()))
+
+
+@lru_cache(maxsize=1)
+def _formatted(second: int) -> str:
+    """The Date header of a second: formatted once."""
+    return formatdate(second, usegmt=True)

@@ -19,7 +19,7 @@ Handler: TypeAlias = Callable[[Request], Any]
 may return. The parameters of its path are in ``request.params``."""
 
 UpgradeHook: TypeAlias = Callable[
-    [Request], Mapping[str, str] | None | Awaitable[Mapping[str, str] | None]
+    [Request], Mapping[str, str] | Awaitable[Mapping[str, str] | None] | None
 ]
 """Sees a checked handshake before it is accepted and may raise Reject. A mapping that
 it returns is added to the headers of the 101."""
@@ -48,7 +48,7 @@ class Service(Protocol):
 
     @property
     def allowed_origins(self) -> Sequence[str] | None:
-        """Origins whose pages may open a WebSocket; ``None``: those of the same host."""
+        """Origins whose pages may open a WebSocket; ``None``: our own host's."""
 
     @property
     def debug(self) -> bool:

@@ -104,6 +104,8 @@ class StaticFiles:
                     return self._redirect(request)
                 path = self._resolve(os.path.relpath(path, self._root), self._index)
                 found = os.stat(path)
+            elif request.path.endswith("/"):
+                raise _not_found()
             if not stat.S_ISREG(found.st_mode):
                 raise _not_found()
             return self._respond(request, path, _Version.of(found))

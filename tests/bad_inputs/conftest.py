@@ -53,5 +53,7 @@ def waiting() -> Iterator[dict[str, Waiting]]:
     with ServerProcess() as process:
         peers = {name: Waiting(process, one) for name, one in PATIENCE.items()}
         yield peers
+        # Whoever still waits was not asked for.
+        process.process.kill()
         for one in peers.values():
             one.thread.join(LONGEST)

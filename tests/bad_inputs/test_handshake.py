@@ -37,7 +37,8 @@ HANDLERS = ("opened", "second", "bodies")
 def test_request(server: ServerProcess, stream: NumberedStream, one: Request) -> None:
     ways = chunkings()
     handled = [server.count(name) for name in HANDLERS]
-    with server.watched(records=len(ways) + 1):
+    # Each request may have its line in the access log, the valid one too.
+    with server.watched(records=len(ways) + 2):
         for way, chunking in ways.items():
             print(way)  # noqa: T201
             check_once(server, one, chunking)
@@ -138,7 +139,7 @@ def test_46_frames_in_the_segment_of_the_request(
     server: ServerProcess, stream: NumberedStream, path: str
 ) -> None:
     """All of them, in order, also when they are more than one read takes."""
-    with server.watched():
+    with server.watched(records=2):
         for count, size in ((3, 10), (200, 5000)):
             messages = [bytes([at]) * size for at in range(count)]
             data = upgrade_request(path) + b"".join(map(binary, messages))
@@ -195,7 +196,10 @@ def test_47_10000_pipelined_requests(
     started = server.count("gate")
     request = HEALTH.replace(b"/health", b"/gate")
     server.call("gate", is_open=False)
-    with server.watched(), RawClient(server.address, receive_buffer=65_536) as client:
+    with (
+        server.watched(records=count),
+        RawClient(server.address, receive_buffer=65_536) as client,
+    ):
         client.send(request * count)
         eventually(lambda: server.count("gate") > started)
         assert server.count("gate") - started <= 16
@@ -277,7 +281,7 @@ def test_54_a_bad_header_of_a_handler(
     request = upgrade_request(target)
     if path == "/bad-header":
         request = HEALTH.replace(b"/health", target.encode())
-    with server.watched(), RawClient(server.address) as client:
+    with server.watched(traces=True), RawClient(server.address) as client:
         client.send(request)
         response = client.read_response()
         assert response.status == 500, response
@@ -295,10 +299,9 @@ def check_slow(
 ) -> None:
     """One piece each 2.4 s: 408 or a silent close at 10 s, however many came."""
     with frozen.watched(), RawClient(frozen.address) as client:
-        handshakes = frozen.call("report")["handshakes"]
+        eventually(lambda: frozen.call("report")["handshakes"] == 1)
         for piece in pieces:
             client.send(piece)
-            eventually(lambda: frozen.call("report")["handshakes"] == handshakes)
             frozen.advance(2.4)
             client.poll()
             assert not client.gone
@@ -328,7 +331,7 @@ def test_36_slow_headers(
 def test_36_slow_headers_of_a_second_request(
     frozen: ServerProcess, frozen_stream: NumberedStream
 ) -> None:
-    with frozen.watched(), RawClient(frozen.address) as client:
+    with frozen.watched(records=2), RawClient(frozen.address) as client:
         client.send(HEALTH)
         assert client.read_response().status == 200
         client.send(b"GET /hea")
@@ -411,7 +414,7 @@ def test_38_oversized_tls_record(
 def test_56_worker_limit(server: ServerProcess, stream: NumberedStream) -> None:
     """The fifth of four: 503 or a plain close; room for it as soon as one leaves."""
     address = server.addresses["full"]
-    with server.watched(records=20), ExitStack() as stack:
+    with server.watched(records=30), ExitStack() as stack:
         clients = [stack.enter_context(RawClient(address)) for _ in range(4)]
         for client in clients:
             client.upgrade()

@@ -6,7 +6,6 @@ import random
 import struct
 import time
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import pytest
@@ -366,7 +365,8 @@ def test_equals_websockets_on_single_faults(client: bool, data: st.DataObject) -
     head = st.builds(
         lambda opcode, fin, rsv, size, is_masked: frame(
             opcode,
-            b"x" * size,
+            # Of two faults in one header it names the other one.
+            b"x" * (size if opcode in (TEXT, BINARY) else min(size, 2000)),
             fin=fin,
             rsv=rsv,
             key=KEY if is_masked else None,
@@ -465,21 +465,23 @@ def test_small_fragments_get_little_memory() -> None:
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
-@pytest.mark.parametrize("cut", [1, 7, 64, 4096], ids="pieces-of-{}".format)
+@pytest.mark.parametrize("cut", [1, 7, 64, 512], ids="pieces-of-{}".format)
 def test_time_is_linear(opcode: int, cut: int) -> None:
-    """Twice the size costs at most 2.2 times as much; the median of some tries."""
+    """Twice the size costs at most 2.2 times as much: the best of some tries."""
 
     def cost(size: int) -> float:
         data = frame(opcode, "é".encode() * (size // 2))
         pieces = [data[at : at + cut] for at in range(0, len(data), cut)]
         parser = Parser(max_message=None)
-        start = time.perf_counter()
+        start = time.thread_time()
         for piece in pieces:
             parser.feed(piece)
-        spent = time.perf_counter() - start
+        spent = time.thread_time() - start
         assert parser.idle
         return spent
 
-    size = 131_072 * min(cut, 64)
-    ratios = [cost(2 * size) / cost(size) for _ in range(7)]
-    assert median(ratios) < 2.2, ratios
+    # Small enough for memory that the allocator keeps: page faults are not ours.
+    size = 196_608
+    single = min(cost(size) for _ in range(9))
+    double = min(cost(2 * size) for _ in range(9))
+    assert double < 2.2 * single

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.request
 from collections.abc import Callable
@@ -25,7 +26,7 @@ SERVER = {"connections": 2, "messages_received": 100, "deliveries": 1000}
 
 async def next_of(ws: Connection[Any], kind: str) -> Any:
     while True:
-        message = await ws.receive_json(timeout=5)
+        message = await ws.receive_json()
         if message["type"] == kind:
             return message
 
@@ -65,9 +66,8 @@ def test_samples_come_ten_times_a_second() -> None:
         serving("examples.demo.app:app") as server,
         connect_client(server.websocket("/live"), proxy=None) as ws,
     ):
-        demo_message = demo.msgspec.json.decode
-        assert demo_message(ws.recv(timeout=5))["type"] == "hello"
-        samples = [demo_message(ws.recv(timeout=5))["sample"] for _ in range(21)]
+        assert json.loads(ws.recv(timeout=5))["type"] == "hello"
+        samples = [json.loads(ws.recv(timeout=5))["sample"] for _ in range(21)]
         elapsed = samples[-1]["time"] - samples[0]["time"]
         assert elapsed == pytest.approx(2.0, abs=0.5)
         assert samples[-1]["connections"] == 1

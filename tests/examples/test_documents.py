@@ -93,9 +93,9 @@ def test_the_connection(
             assert received[2] == '{"anything":"else","as":["JSON","text"]}'
             ws.send("go on")
         async with connect(app, "/clock") as ws:
-            assert "time" in await ws.receive_json(timeout=5)
+            assert "time" in await ws.receive_json()
             ws.send("hi")
-            assert await ws.receive_json(timeout=5) == {"you said": "hi"}
+            assert await ws.receive_json() == {"you said": "hi"}
 
     run(scenario())
     said = capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_events_and_the_registry(
                 continue
 
         async with connect(app, "/ws") as ws:
-            joined = await ws.receive_json(timeout=5)
+            joined = await ws.receive_json()
             assert joined["members"] == 1
             assert await names["remove"](joined["joined"])
             assert await ws.receive(timeout=5) == "You are being removed"

@@ -24,23 +24,23 @@ def test_a_notification_is_posted_pushed_and_read(run: Callable[..., Any]) -> No
     async def scenario() -> None:
         async with app.serve(port=0) as server, connect(app, "/users/ada") as tab:
             inbox = f"http://127.0.0.1:{server.port}/users/ada/notifications"
-            first = await tab.receive_json(timeout=5)
+            first = await tab.receive_json()
             assert first == {"type": "unread", "notifications": {}}
 
             answer = await asyncio.to_thread(ask, "POST", inbox, "Your parcel is here")
             number = answer["number"]
             pushed = {"type": "new", "number": number, "text": "Your parcel is here"}
-            assert await tab.receive_json(timeout=5) == pushed
+            assert await tab.receive_json() == pushed
             listed = await asyncio.to_thread(ask, "GET", inbox)
             assert listed == {number: "Your parcel is here"}
 
             async with connect(app, "/users/ada") as second:
                 unread = {"type": "unread", "notifications": listed}
-                assert await second.receive_json(timeout=5) == unread
+                assert await second.receive_json() == unread
                 await asyncio.to_thread(ask, "POST", f"{inbox}/{number}/read")
                 read = {"type": "read", "number": number}
-                assert await tab.receive_json(timeout=5) == read
-                assert await second.receive_json(timeout=5) == read
+                assert await tab.receive_json() == read
+                assert await second.receive_json() == read
             assert await asyncio.to_thread(ask, "GET", inbox) == {}
 
     run(scenario())

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastws.config import Limits
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
+
+from fastws.config import Limits
 from fastws.http.peer import HttpPeer
 from fastws.http.service import Handler, WebSocketRoute
 
@@ -153,9 +154,9 @@ class Exchange:
     def is_ended(self) -> bool:
         """Whether the connection is closing, within a second, and deaf."""
         deadline = self.peer.deadline
-        return bool(
-            {"close", "close_write", "abort"} & set(self.link.calls)
-        ) and ("abort" in self.link.calls or (deadline is not None and deadline < 1))
+        return bool({"close", "close_write", "abort"} & set(self.link.calls)) and (
+            "abort" in self.link.calls or (deadline is not None and deadline < 1)
+        )
 
 
 def statuses(output: bytes) -> list[int]:
@@ -193,8 +194,8 @@ def request(
 def upgrade(target: str = "/ws", **changes: str | None) -> bytes:
     """A handshake; ``Sec_WebSocket_Key=None`` leaves a header out."""
     headers = dict(HANDSHAKE)
-    for name, value in changes.items():
-        name = name.replace("_", "-")
+    for keyword, value in changes.items():
+        name = keyword.replace("_", "-")
         headers.pop(name, None)
         if value is not None:
             headers[name] = value

@@ -163,17 +163,19 @@ class Browser:
             yield Page(connection)
 
 
-def _devtools(address: str) -> connect:
+@contextmanager
+def _devtools(address: str) -> Iterator[ClientConnection]:
     # A screenshot comes in one message, so its size has no limit; events wait until
     # the next call reads them, so neither has the queue, and pings would lie behind.
-    return connect(
+    with connect(
         address,
         compression=None,
         max_queue=None,
         max_size=None,
         ping_interval=None,
         proxy=None,
-    )
+    ) as connection:
+        yield connection
 
 
 @contextmanager

@@ -59,7 +59,8 @@ def check_repeats(
     repeat(address, itertools.repeat(data, times), check)
 
     def settled() -> bool:
-        assert _objects(server) == before
+        now = _objects(server)
+        assert now == before, f"before and now: {before}, {now}"
         return True
 
     server.check_settled(quiet)

@@ -1,0 +1,58 @@
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
+
+from .binding cimport Binding
+from .link cimport Consumer
+from .payload cimport payload_t
+from .sent cimport Sent
+
+
+# The one state of a connection's life; every "is closing" is derived from it.
+#
+#   OPEN ──close(), handler's end──► CLOSING ──the peer's Close──► ENDING ──► CLOSED
+#    ├────────the peer's Close───────────────────────────────────►   ▲          ▲
+#    ├────────protocol fault, eviction────────► FAILED ──written─────────────────┤
+#    └────────the link is gone (from every phase)────────────────────────────────┘
+cdef enum Phase:
+    OPEN = 0
+    CLOSING         # our Close is on its way or sent; the peer's has not come
+    ENDING          # both are done: the link closes when everything is written
+    FAILED          # our Close goes out, the peer is not listened to any more
+    CLOSED          # inert: no native state left
+
+
+cdef class Writing(Consumer):
+    # -- whose
+    cdef readonly Binding binding
+    cdef bint client            # our role: what we send is masked
+    # -- phase
+    cdef Phase phase
+    cdef bint delivering        # the endpoint is being called
+    cdef readonly object close_code
+    cdef readonly object close_reason
+    # -- waiting for it
+    cdef list drain_waiters
+    cdef list close_waiters
+
+    # -- hooks
+    cdef int stop_reading(self) except -1
+    cdef int read_and_discard(self) except -1
+    cdef int wake_receiver(self) except -1
+    cdef int drained(self) except -1
+    cdef int due(self) except -1
+    # -- sending
+    cdef int check(self, str what) except -1
+    cdef int flush_soon(self) except -1
+    cdef Sent _send(self, payload_t *payload)
+    cdef Sent _pending(self)
+    cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1
+    cdef int _hand_over(self) except -1
+    cdef int release(self, list waiters) except -1
+    # -- closing
+    cdef Sent _closed(self)
+    cdef int record(self, object code, str reason) except -1
+    cdef int queue_close(self, uint32_t code, str reason) except -1
+    cdef int fail(self, uint32_t code, str reason) except -1
+    cdef int evict(self, str reason) except -1
+    cdef int drop_output(self) except -1
+    cdef int _written(self) except -1
