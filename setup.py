@@ -29,27 +29,27 @@ CSRC = "fastws/csrc"
 EXTENSIONS = (
     "kernels",
     "counters",
-    "parser",
     "head",
     "request",
     "handshake",
-    "outbox",
+    "parser",
+    "payload",
     "log",
+    "outbox",
+    "inbox",
+    "sent",
     "lane",
     "visit",
     "flush",
-    "payload",
-    "inbox",
-    "sent",
-    "binding",
     "hub",
+    "sweep",
     "link",
+    "binding",
     "writing",
     "reading",
     "connection",
     "uvlink",
     "memory",
-    "sweep",
 )
 
 # One static library per flag set. The linker reads them in this order, so the
@@ -145,11 +145,10 @@ def c_libraries() -> list[tuple[str, dict[str, Any]]]:
     headers = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"{CSRC}/*.h"))
     found = []
     for name, files, machines, flags in LIBRARIES:
-        sources = [f"{CSRC}/{file}" for file in files if (ROOT / CSRC / file).exists()]
-        if machine not in machines or not sources:
+        if machine not in machines:
             continue
         options = {
-            "sources": sources,
+            "sources": [f"{CSRC}/{file}" for file in files],
             "obj_deps": {"": [*headers, "setup.py"]},
             "include_dirs": [CSRC],
             "macros": macros(),
@@ -167,14 +166,12 @@ def extensions() -> list[Extension]:
             f"fastws.engine.{name}",
             [f"{ENGINE}/{name}.pyx"],
             depends=native,
-            optional=True,
             include_dirs=[CSRC],
             define_macros=macros(),
             extra_compile_args=[*WARNINGS, *compile_flags()],
             extra_link_args=link_flags(),
         )
-        for name in {*EXTENSIONS, *(p.stem for p in (ROOT / ENGINE).glob("*.pyx"))}
-        if (ROOT / ENGINE / f"{name}.pyx").exists()
+        for name in EXTENSIONS
     ]
 
 
@@ -201,16 +198,10 @@ class BuildExtensions(build_ext):
 
     def run(self) -> None:
         self.run_command("build_clib")
-        compiled = {}
-        everything = self.extensions
-        for one in everything:
-            self.extensions = [one]
-            try:
-                compiled.update(self.generate())
-            except CompileError as error:
-                print(f"cython: FAILED {error}", file=sys.stderr)
-        self.extensions = everything
-        self.extensions = [e for e in self.extensions if e.name in compiled]
+        try:
+            compiled = self.generate()
+        except CompileError as error:
+            sys.exit(f"cython: {error}")
         for extension in self.extensions:
             extension.sources = compiled[extension.name]
         super().run()

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 ci/build.sh
 bin=$PWD/${VENV:-.venv}/bin
-"$bin/python" -m pip --disable-pip-version-check --quiet install --group wheel
+"$bin/python" -m pip --disable-pip-version-check -qq install --group wheel
 
 rm -rf dist build/wheel
 "$bin/python" -m build --outdir build/wheel .
@@ -23,6 +23,6 @@ trap 'rm -rf "$elsewhere"' EXIT
 cp ci/smoke.py "$elsewhere/"
 cd "$elsewhere"
 "$bin/python" -m venv empty
-empty/bin/python -m pip --disable-pip-version-check --quiet install "$wheel"
+empty/bin/python -m pip --disable-pip-version-check -qq install "$wheel"
 empty/bin/python smoke.py
 echo "wheel: dist/$(basename "$wheel")"

@@ -102,7 +102,7 @@ class Limits:
         10.0, "seconds to wait for the answer to a close frame, then abort"
     )
     error_close_timeout: float = option(
-        0.4, "seconds to wait for it after a protocol error"
+        0.3, "seconds to wait for it after a protocol error"
     )
 
     # Writing

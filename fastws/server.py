@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -205,7 +206,7 @@ class Server:
         try:
             self._hub = await self.app.runtime.enter()
             try:
-                await self._accept_on(self._sockets, context)
+                await self._accept_on(self._sockets, self._hub, context)
             except BaseException:
                 await self.app.runtime.leave(config.shutdown_timeout)
                 raise
@@ -213,9 +214,10 @@ class Server:
             self._close_listeners()
             raise
 
-    async def _accept_on(self, sockets: Sequence[socket.socket], context: Any) -> None:
+    async def _accept_on(
+        self, sockets: Sequence[socket.socket], hub: Hub, context: SSLContext | None
+    ) -> None:
         loop = asyncio.get_running_loop()
-        hub = self._hub
         options: dict[str, Any] = {"backlog": self.config.backlog}
         if context is not None:
             options["ssl"] = context
@@ -233,8 +235,8 @@ class Server:
     def _make_peer(self, hub: Hub, link: Link) -> HttpPeer:
         peer = _Peer(self, hub, link)
         if self._state in (_State.STOPPING, _State.CLOSED):
-            # Its TLS handshake took until now.
-            asyncio.get_running_loop().call_soon(peer.stop)
+            # Its TLS handshake took until now: nobody waits for a goodbye any more.
+            asyncio.get_running_loop().call_soon(link.abort)
         return peer
 
     # Stop

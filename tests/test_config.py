@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import ssl
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -32,7 +34,7 @@ DEFAULTS: dict[str, object] = {
     "ping_interval": 25.0,
     "pong_timeout": 10.0,
     "close_timeout": 10.0,
-    "error_close_timeout": 0.4,
+    "error_close_timeout": 0.3,
     "write_high_water": 65_536,
     "write_low_water": 16_384,
     "write_cap": 1_048_576,
@@ -203,3 +205,16 @@ def test_the_server_listens_on_loopback_by_default() -> None:
     assert (config.host, config.port, config.backlog) == ("127.0.0.1", 8080, 4096)
     assert config.allowed_origins is None
     assert not config.debug
+
+
+DOCUMENTED = re.compile(r"^\| `(\w+)` \| (\S+) \|", re.MULTILINE)
+
+
+def test_the_manual_has_every_option_with_its_default() -> None:
+    manual = Path(__file__).parents[1] / "docs" / "limits.md"
+    expected = {
+        one.name: "Limits()" if one.name == "limits" else str(getattr(made, one.name))
+        for made in (Limits(), ChannelRule(), Config())
+        for one in fields(made)
+    }
+    assert dict(DOCUMENTED.findall(manual.read_text())) == expected

@@ -154,7 +154,7 @@ def test_anything_else_is_refused_with_advice(endpoint: object, message: str) ->
 
 def test_a_coroutine_instead_of_its_function_is_recognised() -> None:
     with pytest.raises(TypeError, match="pass the function itself"):
-        callbacks_of(echo(None))
+        callbacks_of(echo(None))  # type: ignore[arg-type]
 
 
 def test_the_callbacks_of_the_base_class_do_nothing() -> None:

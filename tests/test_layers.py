@@ -45,6 +45,8 @@ ENGINE_RANKS = (
     ("hub",),
     ("link", "sweep"),
     ("binding",),
+    ("writing",),
+    ("reading",),
     ("connection",),
     ("uvlink", "poller", "memory"),
 )

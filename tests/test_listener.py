@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -79,7 +80,7 @@ def test_every_address_of_a_name_gets_a_socket_on_one_port(
             (socket.AF_INET, stream, 6, "", ("127.0.0.2", 0)),
             (socket.AF_INET, stream, 6, "", ("127.0.0.2", 0)),
             # Not an address of this machine: left out, as ::1 is without IPv6.
-            (socket.AF_INET, stream, 6, "", ("192.0.2.1", 0)),
+            (socket.AF_INET, stream, 6, "", ("203.0.113.77", 0)),
             (socket.AF_UNIX, stream, 0, "", "socket"),
         ]
 
@@ -88,6 +89,70 @@ def test_every_address_of_a_name_gets_a_socket_on_one_port(
         addresses = [one.getsockname() for one in sockets]
     assert [host for host, _ in addresses] == ["127.0.0.1", "127.0.0.2"]
     assert len({port for _, port in addresses}) == 1
+
+
+def test_a_port_that_is_free_on_one_address_only_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Port 0: the port that the first address got is in use on the second."""
+    tried: list[int] = []
+
+    class Taken(socket.socket):
+        def listen(self, backlog: int = 0, /) -> None:
+            host, port = self.getsockname()
+            if host == "127.0.0.2":
+                tried.append(port)
+                if len(tried) < 3:
+                    raise OSError(errno.EADDRINUSE, "taken")
+            super().listen(backlog)
+
+    async def both(*_: Any, **__: Any) -> list[Any]:
+        hosts = "127.0.0.1", "127.0.0.2"
+        return [(socket.AF_INET, 1, 6, "", (host, 0)) for host in hosts]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", both)
+    monkeypatch.setattr("fastws.listener.socket.socket", Taken)
+    with closing(listen("localhost")) as sockets:
+        assert [one.getsockname()[1] for one in sockets] == [tried[2], tried[2]]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EADDRINUSE, ":0 is in use"),
+        (errno.ENOBUFS, "cannot listen on 127.0.0.1:0: .*no buffers"),
+    ],
+)
+def test_what_does_not_pass_ends_the_trying(
+    monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    class Broken(socket.socket):
+        def listen(self, backlog: int = 0, /) -> None:
+            raise OSError(number, "no buffers")
+
+    monkeypatch.setattr("fastws.listener.socket.socket", Broken)
+    with pytest.raises(StartupError, match=message):
+        listen("127.0.0.1")
+
+
+def test_a_name_without_any_address_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def elsewhere(*_: Any, **__: Any) -> list[Any]:
+        hosts = "203.0.113.77", "203.0.113.78"
+        return [(socket.AF_INET, 1, 6, "", (host, 0)) for host in hosts]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", elsewhere)
+    with pytest.raises(
+        StartupError, match="elsewhere is not an address of this machine"
+    ):
+        listen("elsewhere")
+
+
+def test_without_proc_the_owner_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(listen("127.0.0.1")) as (one,):
+        port = one.getsockname()[1]
+        monkeypatch.setattr(Path, "exists", lambda self: False)
+        with pytest.raises(StartupError, match=rf"`lsof -i :{port}` shows which"):
+            listen("127.0.0.1", port)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="Python was built without IPv6")
@@ -151,7 +216,7 @@ def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("no-such-host.invalid", "host 'no-such-host.invalid' was not found"),
         ("a" * 70 + ".example", "was not found"),
-        ("192.0.2.1", "192.0.2.1 is not an address of this machine"),
+        ("203.0.113.77", "203.0.113.77 is not an address of this machine"),
     ],
 )
 def test_a_host_that_is_none_of_ours(host: str, message: str) -> None:

@@ -11,7 +11,7 @@ import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import pytest
@@ -21,7 +21,7 @@ from fastws.server import Server
 
 from .support.client import SAMPLE_ACCEPT, upgrade_request
 from .support.frames import CLOSE, Frame, close, take_frame, text
-from .support.waits import DEADLINE
+from .support.waits import DEADLINE, eventually
 
 Ws: TypeAlias = "Connection[Any]"
 
@@ -144,6 +144,59 @@ def test_echo_under_tls(
                 assert (await client.frame()).close_code == 1000
                 assert await client.ended()
                 await client.close()
+
+    run_on_each_loop(scenario())
+
+
+@pytest.mark.parametrize(
+    "asked", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x40\x01\0"]
+)
+def test_no_tls_on_the_tls_port_is_the_end(
+    run_on_each_loop: Any, certificates: Any, asked: bytes
+) -> None:
+    async def scenario() -> None:
+        options = {
+            "ssl": certificates.server_context(),
+            "ssl_handshake_timeout": 0.2,
+        }
+        async with make_app().serve(**options) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(asked)
+            with suppress(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), DEADLINE)
+            writer.close()
+            client = await Client.open(
+                server.port, "/echo", certificates.client_context()
+            )
+            await client.close()
+
+    run_on_each_loop(scenario())
+
+
+def test_a_tls_handshake_does_not_outlive_its_server(
+    run_on_each_loop: Any, certificates: Any
+) -> None:
+    context = certificates.client_context()
+
+    async def scenario() -> None:
+        app = make_app(ssl=certificates.server_context(), shutdown_timeout=5)
+        async with app.serve() as server:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            writer.write(outgoing.read())
+            incoming.write(await asyncio.wait_for(reader.read(65_536), DEADLINE))
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            await server.stop()
+            # Only now the server may consider the handshake finished.
+            writer.write(outgoing.read())
+            with suppress(ConnectionResetError):
+                while await asyncio.wait_for(reader.read(65_536), DEADLINE):
+                    pass
+            writer.close()
 
     run_on_each_loop(scenario())
 
@@ -458,8 +511,8 @@ def test_a_cancelled_block_still_stops_in_good_order(run_on_each_loop: Any) -> N
 # Blocking, with signals
 
 
-def run_and_signal(app: App, act: Callable[[int], None], **options: Any) -> None:
-    """``app.run()`` in this thread, and ``act(port)`` in another once it listens."""
+def run_and_signal(app: App, act: Callable[[Server], None], **options: Any) -> None:
+    """``app.run()`` in this thread, and ``act(server)`` in another once it listens."""
     server = app.server(**options)
     listening = threading.Event()
     failures: list[BaseException] = []
@@ -472,7 +525,7 @@ def run_and_signal(app: App, act: Callable[[int], None], **options: Any) -> None
     def actor() -> None:
         try:
             assert listening.wait(DEADLINE)
-            act(server.port)
+            act(server)
         except BaseException as error:
             failures.append(error)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -506,7 +559,7 @@ def test_run_ends_at_a_signal(loop: Any, number: signal.Signals) -> None:
 
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     app = App(Config(port=0), lifespan=lifespan)
-    run_and_signal(app, lambda port: os.kill(os.getpid(), number), loop=loop)
+    run_and_signal(app, lambda _: os.kill(os.getpid(), number), loop=loop)
     assert kinds[0].startswith(loop)
     assert handlers == [
         signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)
@@ -516,8 +569,8 @@ def test_run_ends_at_a_signal(loop: Any, number: signal.Signals) -> None:
 def test_a_second_signal_does_not_wait_for_the_peers() -> None:
     app = make_app(shutdown_timeout=600)
 
-    def act(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+    def act(server: Server) -> None:
+        with socket.create_connection(server.addresses[0], DEADLINE) as client:
             client.sendall(upgrade_request("/echo"))
             received = bytearray()
             while b"\r\n\r\n" not in received:
@@ -551,21 +604,14 @@ def test_a_signal_interrupts_a_start_that_hangs() -> None:
 
 
 def test_run_ends_when_the_program_stops_the_server() -> None:
-    @asynccontextmanager
-    async def lifespan(app: App) -> AsyncIterator[None]:
-        async def stop() -> None:
-            while not server.is_running:
-                await asyncio.sleep(0)
-            await server.stop()
+    app = App(Config(port=0))
 
-        task = asyncio.create_task(stop())
-        yield
-        await asyncio.wait({task}, timeout=0)
+    def act(server: Server) -> None:
+        loop = app.runtime.loop
+        assert loop is not None
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(DEADLINE)
 
-    app = App(Config(port=0), lifespan=lifespan)
-    server = app.server()
-    server.run()
-    assert not server.is_running
+    run_and_signal(app, act)
 
 
 def test_run_works_in_a_thread_without_signals() -> None:
@@ -585,10 +631,7 @@ def test_run_works_in_a_thread_without_signals() -> None:
     stopping: list[asyncio.Task[None]] = []
     thread = threading.Thread(target=serve)
     thread.start()
-    for _ in range(10_000):
-        if server.is_running or not thread.is_alive():
-            break
-        thread.join(0.001)
+    eventually(lambda: server.is_running)
     answer = asyncio.run(request(server.port, "GET /stop HTTP/1.1"))
     thread.join(DEADLINE)
     assert b"stopping" in answer

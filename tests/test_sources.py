@@ -23,7 +23,8 @@ UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 STAR_IMPORT = re.compile(r"^\s*from\s+\S+\s+c?import\s+\*", re.MULTILINE)
 ABSOLUTE_IMPORT = re.compile(r"^\s*(?:from|c?import)\s+fastws\b", re.MULTILINE)
 SWALLOWED = re.compile(
-    r"^(\s*)except\b[^\n]*:\s*(?:#[^\n]*)?\n\1\s+pass\b", re.MULTILINE
+    r"^(\s*)except(?:\s+(?:Base)?Exception)?\s*:\s*(?:#[^\n]*)?\n\1\s+pass\b",
+    re.MULTILINE,
 )
 SLEEP = re.compile(r"\b(?:time|asyncio)\.sleep\((?!0\))")
 DEFINITION = re.compile(r"^(\s*)(?:async\s+def|def|cdef|cpdef)\s(?!class\b)[^=]*\(")

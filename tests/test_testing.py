@@ -16,6 +16,7 @@ from fastws import (
     Endpoint,
     HandshakeError,
     Limits,
+    Message,
     Reject,
     Request,
 )
@@ -50,7 +51,7 @@ def test_messages_come_back(run_on_each_loop: Any, message: str | bytes) -> None
 def test_the_endpoint_sees_the_request(run: Any) -> None:
     app = App()
 
-    @app.websocket("/rooms/{room}", subprotocols=["v2", "v1"])
+    @app.websocket("/rooms/{room}", subprotocols=["v2", "v1"], keep_headers=True)
     async def room(ws: Ws) -> None:
         ws.send(
             {
@@ -80,6 +81,26 @@ def test_the_endpoint_sees_the_request(run: Any) -> None:
                 "subprotocol": "v1",
             }
             assert ws.subprotocol == "v1"
+
+    run(scenario())
+
+
+def test_headers_are_there_when_an_endpoint_begins(run: Any) -> None:
+    app = App()
+
+    @app.websocket("/callback")
+    class Callback(Endpoint):
+        def on_open(self, ws: Ws) -> None:
+            ws.send(ws.headers.get("x-user"))
+
+    @app.websocket("/coroutine")
+    async def coroutine(ws: Ws) -> None:
+        ws.send(ws.headers.get("x-user"))
+
+    async def scenario() -> None:
+        for path in "/callback", "/coroutine":
+            async with connect(app, path, headers={"X-User": "me"}) as ws:
+                assert await ws.receive(DEADLINE) == "me"
 
     run(scenario())
 
@@ -167,6 +188,26 @@ def test_a_close_by_the_app_ends_receiving(run: Any) -> None:
                 await ws.receive(DEADLINE)
             assert (closed.value.code, closed.value.reason) == (4000, "done")
             assert (ws.close_code, ws.close_reason) == (4000, "done")
+
+    run(scenario())
+
+
+def test_an_app_that_does_not_close_is_left(run: Any) -> None:
+    app = App()
+    stuck = asyncio.Event()
+
+    @app.websocket("/ws")
+    class Stuck(Endpoint):
+        async def on_message(self, ws: Ws, message: Message) -> None:
+            stuck.set()
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        limits = Limits(close_timeout=0.2)
+        async with connect(app, "/ws", limits=limits) as ws:
+            ws.send("hang")
+            await asyncio.wait_for(stuck.wait(), DEADLINE)
+        assert not ws.is_open
 
     run(scenario())
 

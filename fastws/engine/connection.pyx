@@ -37,7 +37,7 @@ from .writing cimport CLOSED, CLOSING, FAILED, OPEN
 import inspect
 import logging
 import random
-from types import SimpleNamespace
+from types import GenericAlias, SimpleNamespace
 
 from ..errors import ConnectionClosed, StateError
 
@@ -46,6 +46,9 @@ logger = logging.getLogger("fastws")
 
 
 cdef class Connection(Reading):
+    # Connection[State], for annotations.
+    __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(self):
         raise TypeError("connections are made by the server; see App.websocket")
 

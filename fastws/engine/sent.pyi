@@ -1,0 +1,16 @@
+from collections.abc import Generator, Iterator
+from typing import Any
+
+class Sent:
+    """The fate of a message: ``if ws.send(...)``, ``await ws.send(...)``.
+
+    Truthy when the message was accepted. Awaiting it waits until the outbox is under
+    its low-water mark, which it is at once in the usual case.
+    """
+
+    @property
+    def accepted(self) -> bool: ...
+    def __bool__(self) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> None: ...

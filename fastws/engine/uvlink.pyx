@@ -101,7 +101,10 @@ cdef class TransportLink(Link):
         self.remote_address = transport.get_extra_info("peername")
         self.local_address = transport.get_extra_info("sockname")
         self.secure = transport.get_extra_info("sslcontext") is not None
-        transport.set_write_buffer_limits(high=0)
+        # Zero on plain TCP: then pause and resume say exactly when it is empty. Under TLS
+        # a limit of zero would pause for good: both loops compare with >=.
+        if not self.secure:
+            transport.set_write_buffer_limits(high=0)
         if sock is not None and sock.family in _INTERNET:
             self._tune(sock.fileno())
         factory = self.peer_factory

@@ -63,8 +63,10 @@ class _Phase(Enum):
      │ └──── no body ────▲  └── any other response ────────────────┤
      │                                                             ▼
      └──► DECIDING (upgrade hook) ──► UPGRADED        refused ──► CLOSING ──► CLOSED
+                          SURPLUS (one connection too many) ──▲
     """
 
+    SURPLUS = auto()
     HEAD = auto()
     BODY = auto()
     HANDLING = auto()
@@ -135,7 +137,9 @@ class HttpPeer(ByteConsumer):
         self._is_counted = True
         hub.handshakes += 1
         if self._is_one_too_many():
-            self._refuse(Refused(503, "too many connections", {"Retry-After": "1"}))
+            # Told at its first byte or at the next sweep: the link isn't ours yet.
+            self._phase = _Phase.SURPLUS
+            self.set_deadline(0.0)
         else:
             self.set_deadline(self._limits.handshake_timeout)
 
@@ -150,6 +154,9 @@ class HttpPeer(ByteConsumer):
     def data_received(self, data: bytes) -> None:
         if self._phase in (_Phase.CLOSING, _Phase.CLOSED, _Phase.UPGRADED):
             return
+        if self._phase is _Phase.SURPLUS:
+            self._refuse_surplus()
+            return
         self._append(data)
         if self._phase is _Phase.DECIDING:
             self._check_early_data()
@@ -161,7 +168,7 @@ class HttpPeer(ByteConsumer):
         if self._phase is _Phase.DECIDING:
             self._cancel_task()
             self._close()
-        elif self._phase is _Phase.CLOSING:
+        elif self._phase in (_Phase.CLOSING, _Phase.SURPLUS):
             self.link.close()
         elif self._phase in (_Phase.HEAD, _Phase.BODY):
             self._advance()
@@ -187,6 +194,8 @@ class HttpPeer(ByteConsumer):
                 self._refuse(Refused(408, "the request took too long"))
         elif self._phase is _Phase.BODY:
             self._refuse(Refused(408, "the request took too long"))
+        elif self._phase is _Phase.SURPLUS:
+            self._refuse_surplus()
         elif self._phase is _Phase.DECIDING:
             self._cancel_task()
             self._refuse(Refused(503, "the handshake took too long"))
@@ -209,7 +218,7 @@ class HttpPeer(ByteConsumer):
     def stop(self) -> None:
         """Close once the request in hand is answered; at once if there is none."""
         self._is_stopping = True
-        if self._phase is _Phase.HEAD:
+        if self._phase in (_Phase.HEAD, _Phase.SURPLUS):
             self._close()
         elif self._phase in (_Phase.BODY, _Phase.DECIDING):
             self._cancel_task()
@@ -253,6 +262,9 @@ class HttpPeer(ByteConsumer):
         self._adjust_reading(starved=not progress)
 
     def _adjust_reading(self, starved: bool) -> None:
+        if self._position >= len(self._buffer):
+            # An idle connection holds nothing.
+            self._drop_input()
         if self._phase in (_Phase.HEAD, _Phase.BODY) and starved:
             if self._is_half_closed:
                 self._close()
@@ -590,6 +602,9 @@ class HttpPeer(ByteConsumer):
             self._log_refusal(refused)
         self.link.write(answer)
         self._linger()
+
+    def _refuse_surplus(self) -> None:
+        self._refuse(Refused(503, "too many connections", {"Retry-After": "1"}))
 
     def _linger(self, *, patient: bool = False) -> None:
         """Half-close and wait for the peer's end, so that it can read the answer.

@@ -10,7 +10,7 @@ from ..config import Limits
 from ..engine.handshake import Request
 
 if TYPE_CHECKING:
-    from ..engine.connection import Binding
+    from ..engine.binding import Binding
 
 __all__ = ["Handler", "Service", "UpgradeHook", "WebSocketRoute"]
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 from tests.support.client import SAMPLE_KEY
 from tests.support.frames import text
-from tests.support.repeats import TIMES
+from tests.support.repeats import TIMES, with_repeats
 from tests.support.server import SECRET
 
 # Bounds on CPU time are asserted at ten times the number of the list.
@@ -498,8 +498,8 @@ def targets() -> Iterator[Request]:
     yield accepted(53, "8-bit-user-agent", build({"User-Agent": "a\x9b31mb"}))
 
 
-REQUESTS = [
-    *chain(
+REQUESTS = with_repeats(
+    chain(
         request_lines(),
         not_upgrading(),
         keys_and_versions(),
@@ -512,4 +512,4 @@ REQUESTS = [
         smuggling(),
         targets(),
     )
-]
+)

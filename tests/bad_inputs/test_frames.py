@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, cycle, islice
-from statistics import median
 
 import pytest
 
@@ -39,7 +39,7 @@ from tests.support.inputs import (
     check_silent_ending,
     silent_endings,
 )
-from tests.support.repeats import repeat
+from tests.support.repeats import repeat, with_repeats
 from tests.support.server import SECRET, ServerProcess
 from tests.support.stream import NumberedStream
 from tests.support.waits import eventually
@@ -196,13 +196,14 @@ def other_protocols() -> Iterator[Input]:
         data=binary(SECRET.encode()),
         closes=1003,
         paths=("/json",),
+        silent=False,
     )
     request = f"GET / HTTP/1.1\r\nHost: {SECRET}\r\n\r\n".encode()
     yield bad(80, "http-after-the-upgrade", request)
 
 
-INPUTS = [
-    *chain(
+INPUTS = with_repeats(
+    chain(
         masks(),
         reserved_bits(),
         opcodes(),
@@ -211,7 +212,7 @@ INPUTS = [
         control_frames(),
         other_protocols(),
     )
-]
+)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,6 @@ def test_72_a_payload_that_never_comes(
             for client in clients:
                 client.poll()
                 assert not client.gone
-                assert not client.received
             frozen.advance(1.2)
             for client in clients:
                 check_timed_out(frozen, client)
@@ -305,18 +305,14 @@ def test_72_a_payload_that_never_comes(
 
 def check_timed_out(frozen: ServerProcess, client: RawClient) -> None:
     """Closed with 1008 or aborted; a peer that is silent then is gone soon after."""
-    one = None
-    try:
-        one = client.read_frame()
-    except EOFError:
-        assert client.gone
-    if one is not None:
+    with suppress(EOFError):
+        while (one := client.read_frame()).opcode == PING:
+            # It came in the meantime: half a message is no sign of life for ever.
+            continue
+        assert one.opcode == CLOSE
         assert one.close_code == 1008
         frozen.advance(1.0)
-        client.wait_gone()
-
-
-BYTEWISE = "/large"
+    client.wait_gone()
 
 
 def test_73_1_MiB_byte_by_byte(  # noqa: N802
@@ -338,7 +334,7 @@ def test_73_1_MiB_byte_by_byte(  # noqa: N802
 
 
 def test_73_cpu_time_is_linear(server: ServerProcess) -> None:
-    """Twice the size costs at most 2.2 times as much; the median of some tries."""
+    """Twice the size costs at most 2.2 times as much: the best of some tries."""
 
     def cost(size: int) -> float:
         data = binary(b"x" * size)
@@ -351,8 +347,9 @@ def test_73_cpu_time_is_linear(server: ServerProcess) -> None:
             return server.cpu_seconds - before
 
     cost(MIB // 2)
-    ratios = [cost(MIB) / cost(MIB // 2) for _ in range(5)]
-    assert median(ratios) < 2.2, ratios
+    single = min(cost(MIB // 2) for _ in range(5))
+    double = min(cost(MIB) for _ in range(5))
+    assert double < 2.2 * single
 
 
 def test_81_tls_on_the_plain_port(
@@ -438,7 +435,7 @@ def test_83_100000_tiny_frames_in_one_write(
         frame(TEXT, payload, key=key)
         for payload, key in islice(zip(cycle(payloads), cycle(keys), strict=False), 70)
     ]
-    with server.watched():
+    with server.watched(records=2):
         for path in ("/echo", "/echo-async"):
             with RawClient(server.address) as client:
                 client.upgrade(path)

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
 
 CHAT = """
+import os
+
 from fastws import App
 
 app = App()
@@ -131,6 +133,7 @@ def test_the_help_explains_every_option() -> None:
         ("chat_program:missing", "'chat_program' has no 'missing': did you mean"),
         ("chat_program:number", "not a fastws App but an object of builtins.int"),
         ("chat_program:nothing", "not a fastws App but None"),
+        ("chat_program:os", "not a fastws App but the module 'os'"),
         ("chat_program:factory", "not a fastws App but the function"),
         ("chat_program:App", "is the class App: name an instance"),
         ("chat_program:App.get.x", "'chat_program' has no 'App.get.x'"),

@@ -49,12 +49,12 @@ def check(results: list[CaseResult]) -> None:
         one.case_id: (one.behavior.value, one.behavior_close.value) for one in results
     }
     assert len(verdicts) == CASES
-    explanations = {
-        one.case_id: f"{one.result} / {one.result_close}"
+    faults = [
+        (one.case_id, *verdicts[one.case_id], one.result, one.result_close)
         for one in results
         if verdicts[one.case_id] != ("OK", "OK") and one.case_id not in INFORMATIONAL
-    }
-    assert not explanations
+    ]
+    assert not faults, "\n".join(map(str, faults))
     assert {verdicts[case] for case in INFORMATIONAL} == {
         ("INFORMATIONAL", "INFORMATIONAL")
     }

@@ -20,7 +20,9 @@ import uvloop
 from fastws import ChannelRule, Connection, Limits
 from fastws.engine.binding import Binding
 from fastws.engine.counters import native_counts
+from fastws.engine.handshake import parse_head
 from fastws.engine.hub import Hub
+from fastws.engine.link import Link
 from fastws.engine.parser import Parser
 from fastws.engine.uvlink import UvLink
 
@@ -28,10 +30,7 @@ CHANNELS = ("a", "b", "c", "d")
 NEVER_EVICT = ChannelRule(max_lag=1 << 30, max_lag_age=3600)
 LIMITS = Limits(write_cap=1 << 30, max_stall=None)
 DEADLINE = 30.0
-
-
-class Request:
-    path = "/"
+REQUEST = parse_head(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", LIMITS)
 
 
 @dataclass
@@ -94,8 +93,8 @@ class Program:
     async def connect(self, listener: socket.socket) -> None:
         made: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
-        def open_connection(hub: Hub, link: UvLink) -> Connection:
-            connection = Connection.open(hub, link, self.binding, Request(), {}, None)
+        def open_connection(hub: Hub, link: Link) -> Connection:
+            connection = Connection.open(hub, link, self.binding, REQUEST, {}, None)
             made.set_result(connection)
             return connection
 
@@ -157,7 +156,7 @@ class Program:
 
     def ping(self) -> None:
         if peer := self.open_peer():
-            peer.connection.ping().close()
+            asyncio.ensure_future(peer.connection.ping()).cancel()
 
     def close(self) -> None:
         if (peer := self.open_peer()) and self.random.random() < 0.1:

@@ -69,9 +69,10 @@ def test_samples_come_ten_times_a_second() -> None:
         assert json.loads(ws.recv(timeout=5))["type"] == "hello"
         samples = [json.loads(ws.recv(timeout=5))["sample"] for _ in range(21)]
         elapsed = samples[-1]["time"] - samples[0]["time"]
-        assert elapsed == pytest.approx(2.0, abs=0.5)
+        # A busy machine may be late, but two samples never come at once.
+        assert 1.8 < elapsed < 4
         assert samples[-1]["connections"] == 1
-        assert samples[-1]["deliveries"] == pytest.approx(10, abs=4)
+        assert 4 < samples[-1]["deliveries"] < 14
 
 
 def test_a_new_tab_gets_what_was_before_it(run: Callable[..., Any]) -> None:

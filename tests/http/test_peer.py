@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastws.engine.hub import Hub
 
 from fastws.config import Limits
 from fastws.engine.handshake import Refused, Request
+from fastws.engine.hub import Hub
 from fastws.errors import Reject
 from fastws.http.peer import printable
 from fastws.http.response import Response
@@ -581,16 +581,22 @@ def test_stopping_refuses_half_a_body(service: FakeService) -> None:
 # How many
 
 
+@pytest.mark.parametrize("is_silent", [False, True])
 @pytest.mark.parametrize(
     "limits", [Limits(max_connections=2), Limits(max_handshakes=2)]
 )
 def test_one_too_many_is_told_to_come_back(
-    service: FakeService, limits: Limits
+    service: FakeService, limits: Limits, is_silent: bool
 ) -> None:
     service.limits = limits
     hub = Hub(limits)
     first, second, third = (Exchange(service, hub) for _ in range(3))
-    assert first.output == second.output == b""
+    assert first.output == second.output == third.output == b""
+    assert third.peer.deadline == 0.0
+    if is_silent:
+        third.peer.expired()
+    else:
+        third.send(upgrade())
     assert third.statuses == [503]
     assert b"\r\nRetry-After: 1\r\n" in third.output
     assert third.is_ended
@@ -600,7 +606,25 @@ def test_one_too_many_is_told_to_come_back(
         exchange.peer.connection_lost(None)
         exchange.peer.connection_lost(None)
     assert hub.handshakes == 1
-    assert Exchange(service, hub).output == b""
+    assert Exchange(service, hub).peer.deadline == limits.handshake_timeout
+
+
+@pytest.mark.parametrize("event", ["eof_received", "stop"])
+def test_one_too_many_may_go(service: FakeService, event: str) -> None:
+    service.limits = Limits(max_handshakes=1)
+    hub = Hub(service.limits)
+    Exchange(service, hub)
+    surplus = Exchange(service, hub)
+    getattr(surplus.peer, event)()
+    assert surplus.link.calls == ["close"]
+    assert surplus.output == b""
+
+
+def test_an_idle_peer_holds_no_input(service: FakeService) -> None:
+    exchange = Exchange(service)
+    exchange.send(request("/", {"X": "x" * 8000}))
+    kept: Any = exchange.peer
+    assert kept._buffer == b""
 
 
 # The log

@@ -37,8 +37,10 @@ class Input:
     closes: int | tuple[int, ...] | None
     messages: tuple[str | bytes, ...] = ()
     pongs: tuple[bytes, ...] = ()
-    paths: tuple[str, ...] = ("/echo", "/echo-async")
+    paths: tuple[str, ...] = ("/echo",)
     times: int = TIMES
+    # Whether it is the engine that closes; an application's close waits longer.
+    silent: bool = True
 
     @property
     def id(self) -> str:
@@ -131,13 +133,17 @@ def silent_endings(
 
     All at once: each one lasts as long as the server waits for the answer.
     """
-    wanted = [one for one in inputs if one.closes is not None]
+    wanted = [one for one in inputs if one.closes is not None and one.silent]
 
     def ending(one: Input) -> Transcript:
         with RawClient(server.address) as client:
             client.upgrade(one.paths[0])
             client.send(one.data)
-            return client.transcript(answer=False)
+            try:
+                return client.transcript(answer=False)
+            except TimeoutError:
+                # Never gone: the input's own test is to fail, not all of them.
+                return Transcript()
 
     with ThreadPoolExecutor(len(wanted)) as threads:
         found = threads.map(ending, wanted)
@@ -146,7 +152,7 @@ def silent_endings(
 
 def check_silent_ending(one: Input, endings: dict[str, Transcript]) -> None:
     """A Close frame with the right code, and TCP gone in time without our help."""
-    if one.closes is None:
+    if one.id not in endings:
         return
     end = endings[one.id]
     assert end.code in one.codes, end

@@ -51,6 +51,8 @@ class ServerProcess:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-X",
+                    "faulthandler",
                     "-m",
                     "tests.support.testee",
                     str(theirs.fileno()),
@@ -103,16 +105,18 @@ class ServerProcess:
 
     def call(self, command: str, **arguments: Any) -> Any:
         """Ask the testee; see its ``do_`` methods."""
-        self._control.sendall(json.dumps([command, arguments]).encode() + b"\n")
-        return self._answer()
+        question = json.dumps([command, arguments]).encode() + b"\n"
+        return self._answer(question)
 
-    def _answer(self) -> Any:
-        line = self._lines.readline()
+    def _answer(self, question: bytes = b"") -> Any:
+        try:
+            self._control.sendall(question)
+            line = self._lines.readline()
+        except ConnectionError:
+            line = ""
         if not line:
-            self.process.wait(10.0)
-            raise AssertionError(
-                f"the server died with {self.process.returncode}:\n{self.error_text()}"
-            )
+            status = self.process.wait(10.0)
+            raise AssertionError(f"the server died with {status}:\n{self.error_text()}")
         return json.loads(line)
 
     def error_text(self) -> str:

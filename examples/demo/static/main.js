@@ -5,7 +5,8 @@ import { Chat } from "./chat.js";
 import { Live } from "./live.js";
 
 const DELAY = 0.15; // seconds that the charts run behind, so that they never wait
-const FRAME = 1000 / 30; // milliseconds
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const FRAME = calm ? 1000 : 1000 / 30; // milliseconds between two pictures
 const READING = 250; // milliseconds: numbers that change faster can't be read
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });

@@ -1,0 +1,40 @@
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+from typing import Any, TypeVar, overload
+
+from .writing import Writing
+
+T = TypeVar("T")
+
+class Receiver:
+    """Awaitable of the next message."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+
+class Reading(Writing):
+    """The receiving half of a Connection."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Messages in order; ends on every close."""
+    def __anext__(self) -> Awaitable[str | bytes]: ...
+    def receive(self, timeout: float | None = None) -> Awaitable[str | bytes]:
+        """Awaitable of the next message: str for text, bytes for binary.
+
+        Raises ConnectionClosed when there will be none, TimeoutError after ``timeout``
+        seconds, StateError when another coroutine is receiving.
+        """
+    @overload
+    async def receive_json(self) -> Any: ...
+    @overload
+    async def receive_json(self, type: type[T]) -> T:
+        """The next message, decoded from JSON and checked against ``type`` (msgspec's
+        rules) when given.
+
+        Raises orjson.JSONDecodeError, msgspec.ValidationError, ConnectionClosed.
+        """
+    def ping(self) -> Awaitable[float]:
+        """Send a ping; await the result to wait for its pong: seconds of the round trip.
+
+        Raises ConnectionClosed when the connection is closed or ends meanwhile.
+        """
