@@ -302,7 +302,8 @@ def per_cpu_second(result: Result) -> float:
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
     if len(values) < 2:
-        return values[0], values[0], values[0]
+        only = values[0] if values else float("nan")
+        return only, only, only
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
@@ -345,6 +346,23 @@ def summarise_runs(runs: list[Result]) -> Result:
     return row
 
 
+def round_ratios(
+    scenario: Scenario, ours: list[Result], theirs: list[Result]
+) -> list[float]:
+    """One ratio per round that was quiet for both; of all rounds when none was."""
+    pairs = list(zip(ours, theirs, strict=True))
+    quiet = [
+        (one, other)
+        for one, other in pairs
+        if max(one["foreign_cpu"], other["foreign_cpu"]) <= FOREIGN_CPU
+    ]
+    return [
+        scenario.value(one) / scenario.value(other)
+        for one, other in quiet or pairs
+        if scenario.value(other) > 0
+    ]
+
+
 def summarise_row(scenario: Scenario, results: dict[str, list[Result]]) -> Result:
     values = {n: [scenario.value(r) for r in runs] for n, runs in results.items()}
     medians = {name: statistics.median(those) for name, those in values.items()}
@@ -354,9 +372,9 @@ def summarise_row(scenario: Scenario, results: dict[str, list[Result]]) -> Resul
         row: Result = {"median": medians[name], "values": values[name]}
         row |= summarise_runs(runs)
         if denominator is not None:
-            pairs = zip(values[name], values[denominator], strict=True)
-            ratio = quartiles([ours / theirs for ours, theirs in pairs if theirs > 0])
-            row["ratio"] = ratio
+            ratios = round_ratios(scenario, runs, results[denominator])
+            ratio = quartiles(ratios)
+            row["ratio"], row["ratios"] = ratio, ratios
             row["verdict"] = verdict(scenario, name, medians[name], ratio)
         servers[name] = row
     return {"denominator": denominator, "unit": scenario.unit, "servers": servers}
@@ -367,7 +385,7 @@ def summarise_row(scenario: Scenario, results: dict[str, list[Result]]) -> Resul
 
 HEADING = (
     f"  {'':<13}{'median':>12}{'ratio':>9}{'quartiles':>18}{'per CPU s':>12}"
-    f"{'server':>8}{'load':>6}{'proven':>8}{'disturbed':>11}  target"
+    f"{'server':>8}{'load':>6}{'proven':>8}{'disturbed':>11}{'used':>6}  target"
 )
 
 
@@ -375,10 +393,11 @@ def print_server(name: str, row: Result) -> None:
     low, middle, high = row.get("ratio", (float("nan"),) * 3)
     spread = f"{low:.3f}-{high:.3f}"
     proven = f"{row['proven']}/{row['rounds']}"
+    used = len(row.get("ratios", ()))
     print(
         f"  {name:<13}{row['median']:>12,.0f}{middle:>9.3f}{spread:>18}"
         f"{row['per_cpu_second']:>12,.0f}{row['server_cpu']:>8.0%}"
-        f"{row['load_cpu']:>6.0%}{proven:>8}{row['disturbed']:>11}"
+        f"{row['load_cpu']:>6.0%}{proven:>8}{row['disturbed']:>11}{used:>6}"
         f"  {row.get('verdict', '')}"
     )
 

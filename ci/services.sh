@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Conformance, other people's clients, a browser, then the sanitizers.
-# Installs what is missing (as root: a browser, Node, clang; from npm: ws).
+# Conformance, other people's clients, a browser, fuzzing, then the sanitizers.
+# Installs what is missing (as root: a browser, Node, clang).
 # With CI=true a skipped test is a failure. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
-command -v clang >/dev/null || missing+=(clang)
+command -v clang >/dev/null || missing+=(clang libclang-rt-dev)
 if ((${#missing[@]})); then
     if [[ $(id -u) != 0 ]]; then
         echo "services: as root, apt-get install ${missing[*]}" >&2
@@ -23,13 +23,12 @@ fi
 
 ci/build.sh
 
-node=$PWD/build/node
-ws=8.23.0
-if command -v npm >/dev/null &&
-    ! grep -qs "\"version\": \"$ws\"" "$node/node_modules/ws/package.json"; then
-    npm install --silent --no-audit --no-fund --prefix "$node" "ws@$ws"
-fi
+python=${VENV:-.venv}/bin/python
+"$python" -m pytest -m services -rs --timeout 600 "$@"
 
-NODE_PATH=$node/node_modules "${VENV:-.venv}/bin/python" -m pytest \
-    -m services -rs --timeout 600 "$@"
+# A short run of each fuzz target; FUZZ_SECONDS makes it a long one.
+tests/fuzz/run_libfuzzer.sh "${FUZZ_SECONDS:-30}"
+"$python" -m pip --disable-pip-version-check -qq install --group fuzz
+tests/fuzz/run_atheris.sh "${FUZZ_SECONDS:-30}"
+
 ci/sanitize.sh

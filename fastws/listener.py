@@ -40,11 +40,11 @@ async def listening_sockets(host: str, port: int, backlog: int) -> list[socket.s
             return _listen_on_all(addresses, backlog)
         except OSError as error:
             if port != 0 or error.errno != errno.EADDRINUSE:
-                raise _startup_error(error, host, port) from error
+                raise _startup_error(error, host, port) from None
     try:
         return _listen_on_all(addresses, backlog)
     except OSError as error:
-        raise _startup_error(error, host, port) from error
+        raise _startup_error(error, host, port) from None
 
 
 async def _addresses(host: str, port: int) -> list[_Address]:
@@ -57,7 +57,7 @@ async def _addresses(host: str, port: int) -> list[_Address]:
         raise StartupError(
             f"host {host!r} was not found ({error}): give an address of this machine, "
             "such as 127.0.0.1, or 0.0.0.0 for all of them"
-        ) from error
+        ) from None
     addresses: list[_Address] = []
     for family, _, _, _, address in found:
         if family not in (socket.AF_INET, socket.AF_INET6):
@@ -243,7 +243,7 @@ def _check_readable(file: str, what: str) -> None:
     except OSError as error:
         raise StartupError(
             f"the {what} file {file!r} cannot be read: {error.strerror}"
-        ) from error
+        ) from None
 
 
 def _tls_advice(error: ssl.SSLError, certificate: str, key: str | None) -> str:

@@ -289,7 +289,7 @@ async def gone(hub: Hub, connections: Iterable[Connection[Any]]) -> None:
     waiting = list(connections)
     # An endpoint may stop its own server.
     tasks: set[asyncio.Task[Any]] = {
-        task for one in waiting if (task := getattr(one, "task", None)) is not None
+        task for one in waiting if (task := one.task) is not None
     }
     tasks.discard(asyncio.current_task())
     while True:

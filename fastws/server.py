@@ -37,6 +37,10 @@ __all__ = ["Server"]
 logger = logging.getLogger("fastws.server")
 
 
+# What asyncio calls backlog is also how often it tries to accept in one turn and, when
+# descriptors run out, how often it logs that. The kernel's backlog is set behind it.
+_ACCEPTS_PER_TURN = 8
+
 # Seconds that aborted connections get to go.
 _ABORT_TIMEOUT = 1.0
 
@@ -218,7 +222,7 @@ class Server:
         self, sockets: Sequence[socket.socket], hub: Hub, context: SSLContext | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"backlog": self.config.backlog}
+        options: dict[str, Any] = {"backlog": _ACCEPTS_PER_TURN}
         if context is not None:
             options["ssl"] = context
             options["ssl_handshake_timeout"] = self.config.ssl_handshake_timeout
@@ -231,6 +235,7 @@ class Server:
             self._listeners.append(
                 await loop.create_server(accepted, sock=one, **options)
             )
+            one.listen(self.config.backlog)
 
     def _make_peer(self, hub: Hub, link: Link) -> HttpPeer:
         peer = _Peer(self, hub, link)
@@ -453,4 +458,6 @@ def _signals(
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            # None: it was not set from Python, and cannot be.
+            if before[number] is not None:
+                signal.signal(number, before[number])

@@ -234,6 +234,18 @@ def test_ipv6_addresses_are_bracketed(run: Any) -> None:
     run(scenario())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO of Linux")
+def test_the_kernel_has_the_whole_backlog(run_on_each_loop: Any) -> None:
+    async def scenario() -> None:
+        async with make_app(backlog=77).serve() as server:
+            (listening,) = server.sockets
+            info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            # tcpi_sacked: of a listening socket it is the backlog.
+            assert int.from_bytes(info[28:32], sys.byteorder) == 77
+
+    run_on_each_loop(scenario())
+
+
 def test_several_servers_stop_one_by_one(run_on_each_loop: Any) -> None:
     lives: list[str] = []
 

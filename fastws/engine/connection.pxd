@@ -11,15 +11,17 @@ cdef class Connection(Reading):
     cdef readonly str path
     cdef readonly dict params
     cdef object request         # until on_open has returned
+    cdef bint request_wanted    # somebody has read from it
     cdef object _state
     cdef uint64_t serial
     cdef uint32_t slot
     # -- tasks
-    cdef object task
+    cdef readonly object task   # of a coroutine endpoint
     cdef set spawned
 
     # -- opening
     cdef int begin(self, Link link, bytes early) except -1
+    cdef int _forget_request(self) except -1
     cdef int _start_endpoint(self) except -1
     # -- time-outs
     cdef int _check_stall(self, uint32_t tick) except -1

@@ -11,7 +11,7 @@ from .link import Link
 from .reading import Reading
 from .request import Headers, Query, Request
 
-S = TypeVar("S", default=Any)
+_S = TypeVar("_S", default=Any)
 
 class Subscription:
     """In force at once; awaiting it waits for nothing and gives itself."""
@@ -23,14 +23,14 @@ class Subscription:
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
 
-class Connection(Reading, Generic[S]):
+class Connection(Reading, Generic[_S]):
     """One WebSocket.
 
     Belongs to its loop's thread: every method raises StateError elsewhere. Inert after
     its end: methods then do nothing or say that it is closed.
     """
 
-    state: S
+    state: _S
 
     def __init__(self) -> None:
         """Connections are made by the server: always raises TypeError."""
@@ -86,6 +86,9 @@ class Connection(Reading, Generic[S]):
     @property
     def latency(self) -> float | None:
         """Seconds between our last ping and its pong; None before the first."""
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task of a coroutine endpoint while it runs."""
     @property
     def channels(self) -> list[str]:
         """Names of the channels that this connection is subscribed to."""

@@ -30,7 +30,7 @@ from .lane cimport (
     times_t,
 )
 from .log cimport log_bytes_from
-from .parser cimport parser_free, parser_init
+from .parser cimport CLOSE, parser_free, parser_init
 from .visit cimport blocked
 from .writing cimport CLOSED, CLOSING, FAILED, OPEN
 
@@ -126,12 +126,21 @@ cdef class Connection(Reading):
         finally:
             if self.conn != NULL:
                 conn.flags &= ~<uint32_t>CONN_BATCH
-        if not self.binding.keep_headers:
-            self.request = None
+        if self.task is None:
+            self._forget_request()
         if early:
             self.read(<const uint8_t *>PyBytes_AS_STRING(early), <size_t>len(early))
         elif self.conn != NULL:
             self.hub.settle(conn)
+        return 0
+
+    cdef int suspending(self) except -1:
+        return self._forget_request()
+
+    cdef int _forget_request(self) except -1:
+        """Idle connections stay small: headers stay only where somebody wants them."""
+        if not (self.binding.keep_headers or self.request_wanted):
+            self.request = None
         return 0
 
     cdef int _start_endpoint(self) except -1:
@@ -181,6 +190,7 @@ cdef class Connection(Reading):
             self.hub.watch_until(
                 self, self.hub.clock() + self.binding.data.error_close_timeout
             )
+            self.read_on()
         return 0
 
     # -- who -------------------------------------------------------------------------------
@@ -188,7 +198,7 @@ cdef class Connection(Reading):
     @property
     def id(self) -> str:
         """Opaque, unique for the life of the server."""
-        return f"{self.hub.id_prefix}{self.slot:x}-{self.serial:x}"
+        return self.hub.id_of(self.slot, self.serial)
 
     @property
     def app(self):
@@ -219,9 +229,11 @@ cdef class Connection(Reading):
     def _opening(self, str what):
         if self.request is None:
             raise StateError(
-                f"{what} can be read until on_open has returned; give the route "
-                "keep_headers=True to keep the request"
+                f"{what} can be read until on_open has returned (a coroutine: until it "
+                "first waits for a message); give the route keep_headers=True to keep "
+                "the request"
             )
+        self.request_wanted = True
         return self.request
 
     @property
@@ -259,6 +271,10 @@ cdef class Connection(Reading):
         cdef counters_t *counters = &self.hub.counters.data
         if self.phase != OPEN:
             return 0
+        if self.reading_paused:
+            # What it has sent waits unread: nothing can be held against the peer.
+            conn.pinged = tick if conn.pinged else 0
+            conn.message_start = tick if conn.message_start else 0
         if (
             times.pong_timeout
             and conn.pinged
@@ -319,10 +335,12 @@ cdef class Connection(Reading):
         if self.phase != OPEN:
             raise ConnectionClosed(self.close_code, self.close_reason)
         _check_name(channel, self.binding.data.max_channel_name)
-        if most and self.conn.subscription_count >= most and channel not in self.channels:
-            raise StateError(
-                f"a connection may have {most} channels (Limits.max_channels)"
-            )
+        if most and self.conn.subscription_count >= most:
+            names = self.channels
+            if len(names) >= most and channel not in names:
+                raise StateError(
+                    f"a connection may have {most} channels (Limits.max_channels)"
+                )
         found = self.hub.join(self.conn, channel)
         if found is not None and self.hub.on_subscribe is not None:
             self.hub.on_subscribe(self, channel)
@@ -340,20 +358,14 @@ cdef class Connection(Reading):
     @property
     def channels(self) -> list:
         """Names of the channels that this connection is subscribed to."""
-        cdef uint32_t slot
-        cdef Channel channel
-        cdef list names = []
-        if self.conn != NULL:
-            for slot in range(self.conn.subscription_count):
-                channel = <Channel>self.conn.subscriptions[slot].lane.channel
-                if not channel.hidden:
-                    names.append(channel.name)
-        return names
+        return [] if self.conn == NULL else self.hub.channel_names(self.conn)
 
     def lag(self, str channel not None) -> int:
         """Bytes of a channel that are owed to this connection."""
-        cdef Channel found = self.hub._channels.get(channel)
+        cdef Channel found
         cdef subscription_t *subscription
+        self.check("lag()")
+        found = self.hub._channels.get(channel)
         if found is None or self.conn == NULL:
             return 0
         subscription = lane_subscription(&found.lane, self.conn)
@@ -395,46 +407,60 @@ cdef class Connection(Reading):
 
     cdef int _finish(self) except -1:
         """The link is gone: nothing native is left after this, and nothing is called."""
-        cdef list channels
         if self.phase == CLOSED:
             return 0
+        if self.deferred == CLOSE:
+            self.record(self.parser.close_code, self.deferred_reason)
         self.record(FASTWS_CLOSE_ABNORMAL, "")
-        channels = self.channels if self.hub.on_unsubscribe is not None else None
         self.phase = CLOSED
         self.stop_reading()
+        self.receiver = None
         self.hub.unwatch(self)
+        self.leave_channels()
         self.hub.leave(self)
         self.wake_receiver()
         self.release(self.drain_waiters)
         self.release(self.close_waiters)
         self.drain_waiters = None
         self.close_waiters = None
+        self.receiver = None
         self._end_tasks()
-        self._tell_closed(channels)
+        self._tell_closed()
         return 0
 
     def _end_tasks(self) -> None:
         if self.pings:
-            for future in self.pings.values():
+            for future, _ in self.pings.values():
                 if not future.done():
-                    future.set_result(None)
+                    future.set_exception(
+                        ConnectionClosed(self.close_code, self.close_reason)
+                    )
+                    # Who doesn't await it doesn't want to know.
+                    future.exception()
             self.pings = None
         if self.spawned is not None:
             for task in list(self.spawned):
                 task.cancel()
 
-    def _tell_closed(self, list channels) -> None:
+    def _tell_closed(self) -> None:
         cdef Hub hub = self.hub
-        try:
-            if channels:
-                for name in channels:
-                    hub.on_unsubscribe(self, name)
-            if self.binding.on_close is not None and not self.binding.is_async:
-                self.binding.on_close(self, self.close_code, self.close_reason)
-            if hub.on_disconnect is not None and not self.client:
-                hub.on_disconnect(self, self.close_code, self.close_reason)
-        except Exception as error:
-            self.handler_failed(error)
+        cdef list left = self.left
+        self.left = None
+        if left is not None:
+            for name in left:
+                self._tell(hub.on_unsubscribe, name)
+        if not self.binding.is_async:
+            self._tell(self.binding.on_close, self.close_code, self.close_reason)
+        if not self.client:
+            self._tell(hub.on_disconnect, self.close_code, self.close_reason)
+
+    def _tell(self, callback, *arguments) -> None:
+        """What one of them raises keeps nothing from the others."""
+        if callback is not None:
+            try:
+                callback(self, *arguments)
+            except Exception as error:
+                self.handler_failed(error)
 
 
 cdef class Subscription:
@@ -460,9 +486,12 @@ cdef class Subscription:
 
 async def _run_callbacks(Connection ws, Binding binding):
     """An endpoint with async callbacks: one at a time, in order."""
-    await _maybe(binding.on_open, ws)
-    async for message in ws:
-        await _maybe(binding.on_message, ws, message)
+    try:
+        await _maybe(binding.on_open, ws)
+        async for message in ws:
+            await _maybe(binding.on_message, ws, message)
+    except Exception as error:
+        ws.handler_failed(error)
     await ws.wait_closed()
     await _maybe(binding.on_close, ws, ws.close_code, ws.close_reason)
 

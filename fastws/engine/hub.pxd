@@ -68,7 +68,6 @@ cdef class Hub:
     cdef writer_t writer
     cdef public uint64_t slice_nanoseconds  # of one flush, before others get a turn
     cdef bint awake             # a flush is on its way
-    cdef object _flush
     # -- masking keys of the client role
     cdef bytes _entropy
     cdef Py_ssize_t _entropy_used
@@ -80,6 +79,7 @@ cdef class Hub:
     cdef void _give_slot(self, uint32_t slot) noexcept
     cdef conn_t *at(self, uint32_t slot) noexcept nogil
     cdef Owner owner_of(self, str id)
+    cdef str id_of(self, uint32_t slot, uint64_t serial)
     # -- deadlines
     cdef int watch_until(self, Owner owner, double deadline) except -1
     cdef int unwatch(self, Owner owner) except -1
@@ -90,6 +90,8 @@ cdef class Hub:
     cdef Channel join(self, conn_t *conn, str name)
     cdef Channel depart(self, conn_t *conn, str name)
     cdef int depart_all(self, conn_t *conn) except -1
+    cdef list channel_names(self, const conn_t *conn)
+    cdef int _gather(self) except -1
     cdef int append(
         self, Channel channel, payload_t *payload, conn_t *excluded
     ) except -1

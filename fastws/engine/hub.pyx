@@ -14,6 +14,8 @@ from libc.string cimport memcpy, memset
 from .counters cimport native
 from .csrc cimport (
     FASTWS_BIT_FIN,
+    FASTWS_CONTROL_MAX,
+    FASTWS_FRAME_HEADER_MAX,
     fastws_frame_encode,
     fastws_frame_header_size,
     fastws_mask_copy,
@@ -76,6 +78,10 @@ cdef enum:
     ENTROPY = 4096
     # The sweep's ticks in a second.
     TICKS = 10
+
+
+# A connection's limit while it is owed whatever is published.
+cdef uint64_t NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 
 
 cdef unsigned long this_thread() noexcept nogil:
@@ -145,7 +151,6 @@ cdef class Hub:
         self.thread = this_thread()
         self.id_prefix = os.urandom(4).hex()
         self.rule_for = _default_rule
-        self._flush = self.flush
 
     def __dealloc__(self):
         free(self.slots)
@@ -182,7 +187,7 @@ cdef class Hub:
         conn.slot = slot
         conn.serial = self.serial
         conn.owner = <PyObject *>owner
-        conn.limit = 0xFFFFFFFFFFFFFFFF
+        conn.limit = NO_LIMIT
         Py_INCREF(owner)
         owner.conn = conn
         self.slots[slot] = conn
@@ -274,9 +279,13 @@ cdef class Hub:
         if slot >= self.slot_count:
             return None
         conn = self.at(<uint32_t>slot)
-        if conn == NULL or conn.serial != serial:
+        # int() reads more spellings of a number than the one that was given out.
+        if conn == NULL or id != self.id_of(<uint32_t>slot, serial):
             return None
         return <Owner>conn.owner
+
+    cdef str id_of(self, uint32_t slot, uint64_t serial):
+        return f"{self.id_prefix}{slot:x}-{serial:x}"
 
     # -- deadlines ---------------------------------------------------------------------
 
@@ -310,6 +319,9 @@ cdef class Hub:
         cdef Channel channel = self._channels.get(name)
         if channel is None:
             rule = self.rule_for(name)
+            # The rule's author may have subscribed somebody meanwhile.
+            channel = self._channels.get(name)
+        if channel is None:
             kept = self._rules.get(rule)
             if kept is None:
                 kept = self._rules[rule] = Rule(rule)
@@ -345,6 +357,9 @@ cdef class Hub:
         if member_owes(&channel.lane, &channel.lane.members[subscription.index]):
             # What was published before goes out, unless the peer is too slow for it.
             self.visit_now(conn)
+            self.counters.data.frames_lost += (
+                channel.lane.log.next - channel.lane.members[subscription.index].next
+            )
         lane_leave(&channel.lane, subscription.index)
         self._retire(channel)
         return channel
@@ -358,6 +373,17 @@ cdef class Hub:
             lane_leave(&channel.lane, subscription.index)
             self._retire(channel)
         return 0
+
+    cdef list channel_names(self, const conn_t *conn):
+        """What the connection is subscribed to."""
+        cdef uint32_t slot
+        cdef Channel channel
+        cdef list names = []
+        for slot in range(conn.subscription_count):
+            channel = <Channel>conn.subscriptions[slot].lane.channel
+            if not channel.hidden:
+                names.append(channel.name)
+        return names
 
     cdef int _retire(self, Channel channel) except -1:
         """A channel without subscribers and without anything to keep costs nothing."""
@@ -386,16 +412,11 @@ cdef class Hub:
     def broadcast(self, message, *, Owner exclude=None) -> None:
         """Send a message to every connection. From any thread."""
         cdef payload_t payload
-        cdef uint32_t slot
         if PyThread_get_thread_ident() != self.thread:
             self.loop.call_soon_threadsafe(self._broadcast_later, _frozen(message), exclude)
             return
         if self._everyone is None:
-            # Connections pay for this cursor only in programs that broadcast.
-            self._everyone = Channel(self, "", Rule(ChannelRule()), hidden=True)
-            for slot in range(self.slot_count):
-                if self.at(slot) != NULL:
-                    self._join(self.at(slot), self._everyone)
+            self._gather()
         owner = payload_open(&payload, message)
         try:
             self.append(
@@ -403,6 +424,18 @@ cdef class Hub:
             )
         finally:
             payload_close(&payload)
+
+    cdef int _gather(self) except -1:
+        """Everyone's channel: connections pay for it only in programs that broadcast."""
+        cdef uint32_t slot
+        cdef conn_t *conn
+        self._everyone = Channel(self, "", Rule(ChannelRule()), hidden=True)
+        for slot in range(self.slot_count):
+            conn = self.at(slot)
+            # Nothing may follow the Close frame of one that is closing.
+            if conn != NULL and conn.limit == NO_LIMIT:
+                self._join(conn, self._everyone)
+        return 0
 
     def _broadcast_later(self, message, Owner exclude) -> None:
         self.broadcast(message, exclude=exclude)
@@ -497,9 +530,11 @@ cdef class Hub:
         self, conn_t *conn, payload_t *payload, bint masked
     ) noexcept:
         """A control frame for the next frame boundary; False: no room."""
-        cdef uint8_t frame[256]
+        cdef uint8_t frame[FASTWS_FRAME_HEADER_MAX + FASTWS_CONTROL_MAX]
         cdef size_t header
         cdef const uint8_t *key = NULL
+        if payload.length > FASTWS_CONTROL_MAX:
+            return False
         if masked:
             key = self._key()
         header = fastws_frame_encode(
@@ -526,7 +561,7 @@ cdef class Hub:
         if not self.awake:
             self.awake = True
             if self.loop is not None:
-                self.loop.call_soon(self._flush)
+                self.loop.call_soon(self.flush)
         return 0
 
     cdef int settle(self, conn_t *conn) except -1:
@@ -620,13 +655,19 @@ cdef class Hub:
         cdef conn_t *conn
         cdef uint32_t notes
         cdef Owner owner
-        while self.writer.noted.count:
+        cdef uint32_t told = self.writer.noted.count
+        # What is found while telling waits for the next turn: a program that sends
+        # whenever it is told to go on would never let go of this one.
+        while told and self.writer.noted.count:
+            told -= 1
             self.writer.noted.count -= 1
             conn = self.writer.noted.items[self.writer.noted.count]
             notes = conn.notes
             conn.notes = 0
             owner = <Owner>conn.owner
             owner.attend(notes)
+        if self.writer.noted.count:
+            self.wake()
         return 0
 
 
@@ -636,7 +677,7 @@ def _default_rule(name: str):
 
 cdef object _frozen(object message):
     """The message as it is now: its author may change it before the loop sends it."""
-    if isinstance(message, (str, bytes)):
+    if isinstance(message, bytes):
         return message
     if isinstance(message, (bytearray, memoryview)):
         return bytes(message)

@@ -27,6 +27,7 @@ cdef class Link:
     cdef readonly bint write_paused
     cdef readonly Consumer consumer
 
+    cdef int tell_lost(self, object error) except -1
     cdef int descriptor(self) noexcept
     cdef size_t pending(self) except? 0xFFFFFFFF
     cpdef write(self, bytes data)

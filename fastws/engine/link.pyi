@@ -19,7 +19,7 @@ class ByteConsumer(Consumer):
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
     def eof_received(self) -> None:
-        """The peer will send no more."""
+        """The peer will send no more. Close unless an answer is still due."""
     def connection_lost(self, error: BaseException | None) -> None:
         """The link is gone; nothing comes after this."""
     def writing_paused(self) -> None:

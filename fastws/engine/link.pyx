@@ -7,9 +7,10 @@ Contract of every link, whatever is below it:
   is told each change by ``paused`` and ``resumed``.
 * While ``descriptor()`` is not -1 and ``write_paused`` is false, the consumer may write
   to the descriptor itself; not after ``close``, ``close_write`` or ``abort``.
-* ``received`` gets a view that is valid during the call only, ``ended`` says that the
-  peer will send no more, ``lost`` comes exactly once, last, and never from inside
-  another call of the link or of ``received``.
+* ``received`` gets a view that is valid during the call only. ``ended`` says that the
+  peer will send no more: close then, unless an answer is still due (under TLS the link
+  closes by itself). ``lost`` comes exactly once, last, and never from inside another
+  call of the link or of ``received``.
 * Everything happens in the loop's thread.
 """
 
@@ -84,8 +85,40 @@ cdef class ByteConsumer(Consumer):
         """The link has got rid of all bytes."""
 
 
+cdef class _Nobody(Consumer):
+    """The consumer of a link that has none yet, or none any more."""
+
+    cdef int received(self, const uint8_t *data, size_t length) except -1:
+        return 0
+
+    cdef int ended(self) except -1:
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        return 0
+
+    cdef int paused(self) except -1:
+        return 0
+
+    cdef int resumed(self) except -1:
+        return 0
+
+
+cdef Consumer _nobody = _Nobody()
+
+
 cdef class Link:
     """What carries one connection's bytes."""
+
+    def __cinit__(self):
+        self.consumer = _nobody
+
+    cdef int tell_lost(self, object error) except -1:
+        """The last call to the consumer; it and its link let go of each other, so that
+        no cycle keeps them."""
+        cdef Consumer consumer = self.consumer
+        self.consumer = _nobody
+        return consumer.lost(error)
 
     def set_consumer(self, Consumer consumer not None) -> None:
         """Who receives the bytes from now on."""

@@ -76,7 +76,7 @@ cdef class MemoryLink(Link):
     def _lost(self) -> None:
         self.incoming.clear()
         self.other = None
-        self.consumer.lost(None)
+        self.tell_lost(None)
 
     cpdef pause_reading(self):
         self.reading_paused = True

@@ -1,6 +1,6 @@
 from typing import Literal
 
-Event = (
+_Event = (
     tuple[Literal["message"], str | bytes]
     | tuple[Literal["ping", "pong"], bytes]
     | tuple[Literal["close"], int, str]
@@ -33,7 +33,7 @@ class Parser:
     def buffered(self) -> int:
         """Bytes of memory held for an unfinished message: never more than what has
         arrived plus 64 KiB."""
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Event]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[_Event]:
         """Take bytes; return what they completed, in order.
 
         ``("message", str | bytes)``, ``("ping", bytes)``, ``("pong", bytes)``,

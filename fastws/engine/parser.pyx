@@ -23,6 +23,7 @@ from .counters cimport native
 from .csrc cimport (
     FASTWS_BIT_CONTROL,
     FASTWS_BIT_MASK,
+    FASTWS_BITS_OPCODE,
     FASTWS_BITS_RSV,
     FASTWS_CLOSE_INVALID_DATA,
     FASTWS_CLOSE_NO_STATUS,
@@ -66,6 +67,9 @@ cdef enum:
     FIRST_BUFFER = 65536
     CONTROL_BUFFER = 128
 
+
+# No limit: nothing that is not refused by its header reaches it.
+cdef uint64_t UNLIMITED = 0x7FFFFFFFFFFFFFFF
 
 # Every way a peer breaks the protocol: (stable name, close code).
 _FAULTS = {
@@ -205,9 +209,15 @@ cdef Event _collect_header(
 cdef inline uint8_t _check_first_bytes(
     const parser_t *parser, const uint8_t *data, size_t available
 ) noexcept nogil:
-    """What depends on our role and on extensions: RSV bits and masking."""
+    """What depends on extensions, on the message at hand and on our role."""
+    cdef uint8_t opcode = data[0] & FASTWS_BITS_OPCODE
     if data[0] & FASTWS_BITS_RSV:
         return FAULT_RESERVED_BITS
+    if opcode == FASTWS_OP_CONTINUATION:
+        if parser.message_opcode == 0:
+            return FAULT_CONTINUATION
+    elif opcode <= FASTWS_OP_BINARY and parser.message_opcode:
+        return FAULT_INTERLEAVED
     if available > 1 and ((data[1] & FASTWS_BIT_MASK) != 0) == parser.client:
         return FAULT_MASK
     return FAULT_NONE
@@ -234,8 +244,6 @@ cdef Event _begin_frame(
     cdef bint first = header.opcode != FASTWS_OP_CONTINUATION
     if header.opcode & FASTWS_BIT_CONTROL:
         return _begin_control(parser, header, position, end, payload)
-    if first == (parser.message_opcode != 0):
-        return _fail(parser, FAULT_INTERLEAVED if first else FAULT_CONTINUATION)
     if first and header.length > parser.limits.max_message:
         return _fail(parser, FAULT_TOO_BIG)
     if (
@@ -509,11 +517,14 @@ cdef class Parser:
         self, *, bint client=False, max_message=1 << 20, max_fragments=None
     ):
         self.limits.max_message = (
-            <uint64_t>0x7FFFFFFFFFFFFFFF if max_message is None else max_message
+            UNLIMITED if max_message is None else <uint64_t>max_message
         )
-        if max_fragments is None:
-            max_fragments = max(1024, self.limits.max_message // 256)
-        self.limits.max_fragments = max_fragments
+        if max_fragments is not None:
+            self.limits.max_fragments = <uint64_t>max_fragments
+        elif self.limits.max_message < 1024 * 256:
+            self.limits.max_fragments = 1024
+        else:
+            self.limits.max_fragments = self.limits.max_message // 256
         parser_init(&self.parser, &self.limits, client)
 
     def __dealloc__(self):

@@ -19,6 +19,7 @@ cdef class Reading(Writing):
     cdef bytes backlog          # bytes that were read and wait to be parsed
     cdef Py_ssize_t backlog_used
     cdef bint reading_paused
+    cdef bint all_received      # the peer sends no more
     cdef bucket_t control_bucket
     cdef bucket_t message_bucket
     # -- messages for a coroutine
@@ -28,20 +29,26 @@ cdef class Reading(Writing):
     cdef object waiter          # future of the receive that is waiting
     cdef uint32_t streak        # messages taken without a turn of the loop
     cdef uint64_t streak_start
+    # -- the peer's end, behind messages that a coroutine has not taken yet
+    cdef Event deferred         # CLOSE or FAILED; NEED_MORE: nothing
+    cdef str deferred_reason
     # -- heartbeat
     cdef uint64_t ping_payload
     cdef double ping_time
     cdef double latency_seconds
-    cdef dict pings             # payload -> future of a ping() that is waiting
+    cdef dict pings             # payload -> (future of a ping(), its time)
 
     # -- hook
     cdef int handler_failed(self, object error) except -1
+    cdef int suspending(self) except -1
     # -- parse and deliver
     cdef int read(self, const uint8_t *data, size_t length) except -1
     cdef int _read_batch(self, const uint8_t **position, const uint8_t *end) except -1
     cdef int _deliver(self, PyObject *payload) except -1
+    cdef int _broken(self) except -1
     cdef int _handle(self, Event event, PyObject *payload) except -1
     cdef bint _overflows(self, bucket_t *bucket, float rate, float burst) noexcept
+    cdef int _defer(self, Event event, PyObject *payload) except -1
     cdef int _message_times(self, bint completed) except -1
     cdef bint _behind(self) noexcept
     cdef int _stash(self, const uint8_t *data, size_t length) except -1

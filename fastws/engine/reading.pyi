@@ -3,7 +3,7 @@ from typing import Any, TypeVar, overload
 
 from .writing import Writing
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 class Receiver:
     """Awaitable of the next message."""
@@ -25,9 +25,9 @@ class Reading(Writing):
         seconds, StateError when another coroutine is receiving.
         """
     @overload
-    async def receive_json(self) -> Any: ...
+    async def receive_json(self, type: None = None) -> Any: ...
     @overload
-    async def receive_json(self, type: type[T]) -> T:
+    async def receive_json(self, type: type[_T]) -> _T:
         """The next message, decoded from JSON and checked against ``type`` (msgspec's
         rules) when given.
 

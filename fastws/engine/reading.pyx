@@ -24,6 +24,7 @@ from .parser cimport (
     NEED_MORE,
     PING,
     PONG,
+    CLOSE,
     fault_code,
     fault_kind,
     parser_free,
@@ -35,6 +36,7 @@ from .writing cimport CLOSED, CLOSING, ENDING, OPEN
 
 import asyncio
 import random
+from functools import partial
 
 from msgspec import convert as _convert
 from orjson import loads as _loads
@@ -122,6 +124,10 @@ cdef class Reading(Writing):
         """The endpoint has raised."""
         raise NotImplementedError
 
+    cdef int suspending(self) except -1:
+        """A coroutine is about to wait for a message."""
+        raise NotImplementedError
+
     # -- what the link calls --------------------------------------------------------------
 
     cdef int received(self, const uint8_t *data, size_t length) except -1:
@@ -136,12 +142,23 @@ cdef class Reading(Writing):
 
     cdef int ended(self) except -1:
         """The peer sends no more; without a Close that is the end."""
+        # Its Close may be in what waits. No more will come, so memory stays bounded.
+        self.all_received = True
+        while self.backlog is not None and self.phase <= CLOSING:
+            self._unstash()
         if self.phase == OPEN:
+            if self.deferred != NEED_MORE:
+                # It may still be reading the answers.
+                return 0
             self.record(FASTWS_CLOSE_ABNORMAL, "")
             self.drop_output()
             self.phase = ENDING
             self.wake_receiver()
-        self.link.close()
+        if self.conn == NULL or not self.conn.flags & CONN_FINISH:
+            self.link.close()
+        elif self.phase != CLOSED:
+            # It may still be reading: the link closes when our Close has left.
+            self.phase = ENDING
         return 0
 
     cdef int paused(self) except -1:
@@ -169,7 +186,7 @@ cdef class Reading(Writing):
             self.delivering = False
             if self.conn != NULL:
                 self.conn.flags &= ~<uint32_t>CONN_BATCH
-        if self.phase <= CLOSING and position < end:
+        if self.phase <= CLOSING and (position < end or self._behind()):
             self._stash(position, <size_t>(end - position))
         if self.inbox.count or self.phase != OPEN:
             self.wake_receiver()
@@ -200,6 +217,14 @@ cdef class Reading(Writing):
                         break
                 if self._behind():
                     break
+            elif (
+                self.inbox.count
+                and self.phase == OPEN
+                and (event == CLOSE or event == PARSER_FAILED)
+            ):
+                self._defer(event, payload)
+                position[0] = end
+                break
             else:
                 completed = completed or event == MESSAGE
                 self._handle(event, payload)
@@ -245,11 +270,7 @@ cdef class Reading(Writing):
         cdef Binding binding = self.binding
         cdef object value
         if event == PARSER_FAILED:
-            self.hub.counters.data.protocol_errors += 1
-            return self.fail(
-                fault_code(self.parser.fault),
-                fault_kind(self.parser.fault).replace("_", " "),
-            )
+            return self._broken()
         value = <object>payload
         Py_DECREF(payload)
         if event == MESSAGE:
@@ -264,6 +285,42 @@ cdef class Reading(Writing):
         if event == PONG:
             return self._pong_received(value)
         return self._peer_closed(self.parser.close_code, value)
+
+    cdef int _defer(self, Event event, PyObject *payload) except -1:
+        """The peer has ended behind messages that a coroutine has not taken: they are
+        answered first, for as long as a closing may take."""
+        cdef Binding binding = self.binding
+        self.deferred = event
+        if event == CLOSE:
+            self.deferred_reason = <str><object>payload
+            Py_DECREF(payload)
+        self.hub.watch_until(
+            self,
+            self.hub.clock()
+            + (
+                binding.data.close_timeout
+                if event == CLOSE
+                else binding.data.error_close_timeout
+            ),
+        )
+        return 0
+
+    cdef int end_deferred(self) except -1:
+        cdef Event event = self.deferred
+        if event == NEED_MORE:
+            return 0
+        self.deferred = NEED_MORE
+        if event == CLOSE:
+            return self._peer_closed(self.parser.close_code, self.deferred_reason)
+        return self._broken()
+
+    cdef int _broken(self) except -1:
+        """The peer has broken the protocol."""
+        self.hub.counters.data.protocol_errors += 1
+        return self.fail(
+            fault_code(self.parser.fault),
+            fault_kind(self.parser.fault).replace("_", " "),
+        )
 
     cdef bint _overflows(self, bucket_t *bucket, float rate, float burst) noexcept:
         """One more; a bucket that leaks ``rate`` per tick and holds ``burst``."""
@@ -284,7 +341,10 @@ cdef class Reading(Writing):
         return 0
 
     cdef bint _behind(self) noexcept:
-        return self.inbox.count >= INBOX_MESSAGES or self.inbox_bytes >= INBOX_BYTES
+        """A coroutine has enough to do; of a closing connection it gets no more."""
+        return self.phase == OPEN and not self.all_received and (
+            self.inbox.count >= INBOX_MESSAGES or self.inbox_bytes >= INBOX_BYTES
+        )
 
     cdef int _stash(self, const uint8_t *data, size_t length) except -1:
         """Keep bytes for later and read no more until they are used up."""
@@ -298,6 +358,11 @@ cdef class Reading(Writing):
             self.link.pause_reading()
         if not self._behind():
             # The slice was over: the others first.
+            self.hub.loop.call_soon(self._read_on)
+        return 0
+
+    cdef int read_on(self) except -1:
+        if self.backlog is not None:
             self.hub.loop.call_soon(self._read_on)
         return 0
 
@@ -323,11 +388,12 @@ cdef class Reading(Writing):
     # -- what a coroutine sees ------------------------------------------------------------
 
     def __aiter__(self):
-        if self.receiver is None:
-            self.receiver = _receiver(self, True)
         return self
 
     def __anext__(self):
+        if self.phase == CLOSED:
+            # Kept, it would keep the connection in a cycle.
+            return _receiver(self, True)
         if self.receiver is None:
             self.receiver = _receiver(self, True)
         return self.receiver
@@ -372,13 +438,16 @@ cdef class Reading(Writing):
                 self.hub.loop.call_soon(self._read_on)
             finished[0] = True
             return result
+        self.end_deferred()
         if self.phase != OPEN:
             if iterating:
+                self.receiver = None
                 raise StopAsyncIteration
             raise ConnectionClosed(self.close_code, self.close_reason)
         if self.waiter is not None and not self.waiter.done():
             raise StateError("another coroutine is receiving from this connection")
         self.streak = 0
+        self.suspending()
         self.hub.settle(self.conn)
         self.waiter = self.hub.loop.create_future()
         self.waiter._asyncio_future_blocking = True
@@ -406,10 +475,10 @@ cdef class Reading(Writing):
         if self.ping_payload and payload == _ping_bytes(self.ping_payload):
             self.ping_payload = 0
             self.latency_seconds = max(self.hub.clock() - self.ping_time, 1e-6)
-        if self.pings:
-            future = self.pings.pop(payload, None)
-            if future is not None and not future.done():
-                future.set_result(None)
+        if self.pings and payload in self.pings:
+            future, start = self.pings.pop(payload)
+            if not future.done():
+                future.set_result(self.hub.clock() - start)
         return 0
 
     cdef int heartbeat(self, uint32_t tick) except -1:
@@ -433,9 +502,10 @@ cdef class Reading(Writing):
         future = self.hub.loop.create_future()
         if self.pings is None:
             self.pings = {}
-        self.pings[payload] = future
+        self.pings[payload] = (future, self.hub.clock())
+        future.add_done_callback(partial(_forget_ping, self.pings, payload))
         self.queue_urgent(FASTWS_OP_PING, payload)
-        return _round_trip(self, payload, future)
+        return future
 
     cdef int _peer_closed(self, uint32_t code, str reason) except -1:
         if self.phase == OPEN:
@@ -466,16 +536,8 @@ cdef class Reading(Writing):
         return 0
 
 
-async def _round_trip(Reading ws, bytes payload, future):
-    start = ws.hub.clock()
-    try:
-        await future
-    finally:
-        if ws.pings is not None:
-            ws.pings.pop(payload, None)
-    if ws.phase == CLOSED:
-        raise ConnectionClosed(ws.close_code, ws.close_reason)
-    return ws.hub.clock() - start
+def _forget_ping(dict pings, bytes payload, future):
+    pings.pop(payload, None)
 
 
 cdef bytes _ping_bytes(uint64_t number):

@@ -72,8 +72,6 @@ cdef class _ReceiveBuffer:
         free(self.data)
 
 
-
-
 cdef class TransportLink(Link):
     """A link on a transport; the protocol that the transport talks to."""
 
@@ -130,22 +128,26 @@ cdef class TransportLink(Link):
 
     def eof_received(self):
         self.consumer.ended()
-        # None: the transport closes itself.
+        # True keeps the transport open for an answer that is still to be written; TLS
+        # has no half-closed connections.
+        return not (self.closing or self.secure)
 
     def connection_lost(self, error) -> None:
         self.fd = -1
         self.closing = True
         self.closed = True
-        self.consumer.lost(error)
+        self.tell_lost(error)
         self.transport = None
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        self.consumer.paused()
+        if self.consumer is not None:
+            self.consumer.paused()
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        self.consumer.resumed()
+        if self.consumer is not None:
+            self.consumer.resumed()
 
     # -- what the consumer calls ---------------------------------------------------------
 

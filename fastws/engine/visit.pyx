@@ -428,16 +428,21 @@ cdef void caught_up(writer_t *writer, conn_t *conn) noexcept nogil:
 
 cdef void list_linked(writer_t *writer, conn_t *conn) noexcept nogil:
     """To be visited with the GIL; until then its cursors hold what they owe."""
+    if not conn.flags & CONN_LISTED:
+        conn.flags |= CONN_LISTED
+        writer.linked.items[writer.linked.count] = conn
+        writer.linked.count += 1
+        if conn.lag_start == 0:
+            conn.lag_start = writer.tick
+    # Also when it was listed before: another lane may have news since.
+    _stand(conn)
+
+
+cdef void _stand(conn_t *conn) noexcept nogil:
+    """Its cursors keep what they owe, whatever is flushed."""
     cdef uint32_t slot
     cdef lane_t *lane
     cdef member_t *member
-    if conn.flags & CONN_LISTED:
-        return
-    conn.flags |= CONN_LISTED
-    writer.linked.items[writer.linked.count] = conn
-    writer.linked.count += 1
-    if conn.lag_start == 0:
-        conn.lag_start = writer.tick
     for slot in range(conn.subscription_count):
         lane = conn.subscriptions[slot].lane
         member = &lane.members[conn.subscriptions[slot].index]
@@ -635,6 +640,7 @@ cdef Outcome visit(writer_t *writer, conn_t *conn) noexcept nogil:
         if sent == -2:
             conn.flags |= CONN_BROKEN
             note(writer, conn, NOTE_BROKEN)
+            _stand(conn)
             return VISIT_BROKEN
         if sent > 0:
             writer.counters.bytes_sent += <uint64_t>sent

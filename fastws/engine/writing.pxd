@@ -33,12 +33,15 @@ cdef class Writing(Consumer):
     # -- waiting for it
     cdef list drain_waiters
     cdef list close_waiters
+    cdef list left              # channels it was taken out of, to be told at the end
 
     # -- hooks
     cdef int stop_reading(self) except -1
     cdef int read_and_discard(self) except -1
+    cdef int read_on(self) except -1
     cdef int wake_receiver(self) except -1
     cdef int drained(self) except -1
+    cdef int end_deferred(self) except -1
     cdef int due(self) except -1
     # -- sending
     cdef int check(self, str what) except -1
@@ -55,4 +58,5 @@ cdef class Writing(Consumer):
     cdef int fail(self, uint32_t code, str reason) except -1
     cdef int evict(self, str reason) except -1
     cdef int drop_output(self) except -1
+    cdef int leave_channels(self) except -1
     cdef int _written(self) except -1

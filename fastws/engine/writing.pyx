@@ -51,6 +51,11 @@ cdef class Writing(Consumer):
         """Go on reading, so that unread bytes do not turn our FIN into a reset."""
         raise NotImplementedError
 
+    cdef int read_on(self) except -1:
+        """Only the peer's Close is waited for: a reader that is behind must not keep it
+        from being read."""
+        raise NotImplementedError
+
     cdef int wake_receiver(self) except -1:
         """A coroutine that waits for a message has something to learn."""
         raise NotImplementedError
@@ -63,6 +68,10 @@ cdef class Writing(Consumer):
         """Some time is over."""
         raise NotImplementedError
 
+    cdef int end_deferred(self) except -1:
+        """Act on an end of the peer's that has been put off, if there is one."""
+        raise NotImplementedError
+
     cdef int check(self, str what) except -1:
         if this_thread() != self.hub.thread:
             self.hub.wrong_thread(f"Connection.{what}")
@@ -72,7 +81,7 @@ cdef class Writing(Consumer):
 
     cdef int flush_soon(self) except -1:
         """Write at the end of the read batch, or of the tick."""
-        if not self.conn.flags & CONN_BATCH:
+        if self.conn != NULL and not self.conn.flags & CONN_BATCH:
             mark_dirty(&self.hub.writer, self.conn)
             self.hub.wake()
         return 0
@@ -95,7 +104,9 @@ cdef class Writing(Consumer):
         cdef Binding binding = self.binding
         cdef size_t pending = outbox_pending(conn.outbox)
         if pending >= binding.data.high_water and not conn.flags & CONN_BLOCKED:
-            self.hub.settle(conn)
+            # Now, also when a publication is to go with it at the end of the tick: only
+            # a peer that has refused bytes is slow.
+            self.hub.visit_now(conn)
             pending = outbox_pending(conn.outbox)
         if pending > binding.data.write_cap:
             self.hub.counters.data.sends_refused += 1
@@ -131,6 +142,7 @@ cdef class Writing(Consumer):
     @property
     def buffered(self) -> int:
         """Bytes of this connection's own frames that the kernel has not taken."""
+        self.check("buffered")
         if self.conn == NULL:
             return 0
         return (
@@ -209,6 +221,7 @@ cdef class Writing(Consumer):
         """Begin the closing handshake; await the result to wait for its end."""
         self.check("close()")
         _check_close(code, reason)
+        self.end_deferred()
         if self.phase == OPEN:
             self.record(code, reason)
             self.queue_close(code, reason)
@@ -216,6 +229,7 @@ cdef class Writing(Consumer):
             self.hub.watch_until(
                 self, self.hub.clock() + self.binding.data.close_timeout
             )
+            self.read_on()
             if not self.delivering:
                 self.wake_receiver()
         return self._closed()
@@ -311,17 +325,27 @@ cdef class Writing(Consumer):
             self.hub.counters.data.frames_lost += (
                 lane.log.next - lane.members[conn.subscriptions[slot].index].next
             )
-        self.hub.depart_all(conn)
+        self.leave_channels()
+        conn.limit = self.hub.writer.sequence
         if conn.outbox != NULL:
             outbox_give(&self.hub.writer.pool, conn.outbox)
             conn.outbox = NULL
         conn.urgent_length = 0
         return 0
 
+    cdef int leave_channels(self) except -1:
+        """Nothing that is published from now on is for it."""
+        cdef list names
+        if self.hub.on_unsubscribe is not None:
+            names = self.hub.channel_names(self.conn)
+            self.left = names if self.left is None else self.left + names
+        self.hub.depart_all(self.conn)
+        return 0
+
     cdef int _written(self) except -1:
         """Our Close has left, and everything before it."""
         self.conn.flags &= ~<uint32_t>CONN_FINISH
-        self.hub.depart_all(self.conn)
+        self.leave_channels()
         if self.phase == ENDING:
             self.link.close()
         elif self.phase == FAILED:
@@ -331,7 +355,9 @@ cdef class Writing(Consumer):
 
     cpdef expired(self):
         """The closing has taken too long."""
-        if self.phase != CLOSED:
+        if self.phase == OPEN:
+            self.end_deferred()
+        elif self.phase != CLOSED:
             if self.phase != FAILED:
                 self.hub.counters.data.close_timeouts += 1
             self.link.abort()

@@ -132,12 +132,12 @@ def request_lines() -> Iterator[Request]:
 
 
 def not_upgrading() -> Iterator[Request]:
-    plain = dict.fromkeys(BASE)
+    plain: dict[str, str | bytes | None] = dict.fromkeys(BASE)
     yield upgrade_required(7, "plain-get", build({**plain, "Host": "testee.example"}))
     for value in ("notwebsocket", "websocketx", "h2c", "websocket/13x", ""):
         yield upgrade_required(8, f"upgrade-{value}", build({"Upgrade": value}), 400)
-    for name, value in (("keep-alive", "keep-alive"), ("empty", ""), ("none", None)):
-        data = build({"Connection": value})
+    for name, option in (("keep-alive", "keep-alive"), ("empty", ""), ("none", None)):
+        data = build({"Connection": option})
         yield upgrade_required(9, f"connection-{name}", data, 400)
     for value in ("notupgrade", "upgraded", "up grade", "upgrade;q=1"):
         data = build({"Connection": value})

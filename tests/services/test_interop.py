@@ -85,8 +85,8 @@ async def with_websockets(
 class AiohttpClient:
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         self._connection = connection
-        self._reason = ""
-        self.subprotocol = connection.protocol
+        self._reason: str | None = ""
+        self.subprotocol: str | None = connection.protocol
 
     async def send(self, message: Message) -> None:
         if isinstance(message, str):
@@ -161,8 +161,7 @@ class PicowsClient(picows.WSListener):
             self._pong.set()
         elif frame.msg_type is picows.WSMsgType.CLOSE:
             code = frame.get_close_code()
-            reason = frame.get_close_message()
-            self._closed = (None if code is None else int(code), reason)
+            self._closed = (code.value, frame.get_close_reason())
             transport.send_close(code, b"")
             transport.disconnect()
 

@@ -37,7 +37,7 @@ class Input:
     closes: int | tuple[int, ...] | None
     messages: tuple[str | bytes, ...] = ()
     pongs: tuple[bytes, ...] = ()
-    paths: tuple[str, ...] = ("/echo",)
+    paths: tuple[str, ...] = ("/echo", "/echo-async")
     times: int = TIMES
     # Whether it is the engine that closes; an application's close waits longer.
     silent: bool = True

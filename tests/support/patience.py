@@ -66,8 +66,8 @@ class Patience:
     answers_pings: bool = False
 
 
-# The first ping comes in a random part of the interval, and whoever sits in the middle of
-# a frame cannot answer it.
+# The first ping comes in a random part of the interval, and whoever sits in the middle
+# of a frame cannot answer it.
 PATIENCE = {
     "36-slow-headers": Patience(start_request, 9.9, 12.0),
     "37-nothing-sent": Patience(connect, 9.9, 12.0),

@@ -91,8 +91,7 @@ def check_repeats(
 
     server.check_settled(quiet)
     eventually(settled)
-    grown = server.rss - rss
-    assert grown <= RSS_GROWTH, f"{grown / 1024:.0f} KiB more after {times} repeats"
+    server.check_memory(rss, RSS_GROWTH)
 
 
 def _objects(server: ServerProcess) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from .client import Address
-from .waits import eventually
+from .waits import DEADLINE, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -25,6 +25,8 @@ LoopName = Literal["uvloop", "asyncio"]
 
 # What must never be in a log: it is part of inputs as payload, token or cookie.
 SECRET = "pay10ad-and-t0ken-mark"
+
+SANITIZED = bool(os.environ.get("FASTWS_SANITIZE"))
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -145,6 +147,14 @@ class ServerProcess:
         text = Path(f"/proc/{self.pid}/statm").read_text()
         return int(text.split()[1]) * _PAGE
 
+    def check_memory(self, before: int, most: int) -> None:
+        """Resident memory has grown by so many bytes at most.
+
+        Sanitizers keep what is freed for a while, and tell nothing about this.
+        """
+        grown = self.rss - before
+        assert grown <= most or SANITIZED, f"{grown / 1024:.0f} KiB more, not {most}"
+
     @property
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -172,7 +182,7 @@ class ServerProcess:
         report: dict[str, Any] = self.call("report")
         return {**report, "pid": self.pid, "descriptors": self.descriptors}
 
-    def check_settled(self, before: dict[str, Any]) -> None:
+    def check_settled(self, before: dict[str, Any], seconds: float = DEADLINE) -> None:
         """The process is the same, and has let go of everything it took up."""
         assert self.process.poll() is None
 
@@ -186,7 +196,7 @@ class ServerProcess:
             assert not changed, f"before and now: {changed}"
             return True
 
-        eventually(settled)
+        eventually(settled, seconds)
 
     def take_records(self, *, traces: bool = False) -> list[str]:
         """What was logged since the last time; checked for what must not be in it.

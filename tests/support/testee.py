@@ -251,7 +251,7 @@ class Testee:
         logging.getLogger().addHandler(self.records)
         logging.getLogger().setLevel(logging.INFO)
         logging.captureWarnings(True)
-        runtime.Hub = functools.partial(runtime.Hub, clock=self.clock)  # type: ignore[attr-defined,misc,assignment]
+        runtime.Hub = functools.partial(runtime.Hub, clock=self.clock)  # type: ignore[assignment,attr-defined]
         reader, writer = await asyncio.open_unix_connection(sock=control)
         servers = []
         addresses = {}
@@ -338,6 +338,10 @@ class Testee:
     def do_subscribers(self, channel: str) -> int:
         found = self.apps["main"].channels.get(channel)
         return 0 if found is None else found.subscribers
+
+    def do_skip_number(self) -> None:
+        """Make the mistake that the stream is there to notice."""
+        self.next_number += 1
 
     def do_backlog(self, channel: str) -> int:
         """Bytes that the channel's slowest subscriber is owed."""
