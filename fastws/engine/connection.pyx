@@ -114,9 +114,10 @@ cdef class Connection(Reading):
             conn.flags |= CONN_LINKED
         if link.write_paused:
             blocked(&self.hub.writer, conn)
-        # Jitter, or connections that came together would be pinged together for ever.
-        conn.next_ping = self.hub.writer.tick + (
-            1 + <uint32_t>(random.random() * interval) if interval else 0
+        # The first one comes up to a fifth earlier, or connections that came together
+        # would be pinged together for ever.
+        conn.next_ping = self.hub.writer.tick + <uint32_t>(
+            interval - random.random() * 0.2 * interval
         )
         parser_init(&self.parser, &self.binding.data.parser, self.client)
         link.set_consumer(self)

@@ -265,22 +265,19 @@ cdef class Hub:
         return self.owner_of(id)
 
     cdef Owner owner_of(self, str id):
-        cdef str slot_text, serial_text
-        cdef uint64_t slot, serial
+        cdef uint64_t slot
         cdef conn_t *conn
         if not id.startswith(self.id_prefix):
             return None
-        slot_text, _, serial_text = id[len(self.id_prefix):].partition("-")
         try:
-            slot = int(slot_text, 16)
-            serial = int(serial_text, 16)
+            slot = int(id[len(self.id_prefix):].partition("-")[0], 16)
         except (ValueError, OverflowError):
             return None
         if slot >= self.slot_count:
             return None
         conn = self.at(<uint32_t>slot)
         # int() reads more spellings of a number than the one that was given out.
-        if conn == NULL or id != self.id_of(<uint32_t>slot, serial):
+        if conn == NULL or id != self.id_of(<uint32_t>slot, conn.serial):
             return None
         return <Owner>conn.owner
 

@@ -32,6 +32,9 @@ cdef class Reading(Writing):
     # -- the peer's end, behind messages that a coroutine has not taken yet
     cdef Event deferred         # CLOSE or FAILED; NEED_MORE: nothing
     cdef str deferred_reason
+    # -- the pong that waits among the urgent bytes of a peer that does not read
+    cdef uint32_t pong_start
+    cdef uint32_t pong_end      # 0: there is none
     # -- heartbeat
     cdef uint64_t ping_payload
     cdef double ping_time
@@ -51,6 +54,7 @@ cdef class Reading(Writing):
     cdef int _defer(self, Event event, PyObject *payload) except -1
     cdef int _message_times(self, bint completed) except -1
     cdef bint _behind(self) noexcept
+    cdef bint _output_waits(self) noexcept
     cdef int _stash(self, const uint8_t *data, size_t length) except -1
     cdef int _unstash(self) except -1
     # -- what a coroutine sees

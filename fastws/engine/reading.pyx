@@ -17,7 +17,15 @@ from .csrc cimport (
 )
 from .flush cimport clock_nanoseconds
 from .inbox cimport inbox_clear, inbox_pop, inbox_push
-from .lane cimport CONN_BATCH, CONN_BLOCKED, CONN_FINISH, CONN_PINGED
+from .lane cimport (
+    CONN_BATCH,
+    CONN_BLOCKED,
+    CONN_FINISH,
+    CONN_PINGED,
+    CONN_WATCHED,
+    conn_t,
+)
+from .outbox cimport outbox_pending
 from .parser cimport (
     FAILED as PARSER_FAILED,
     MESSAGE,
@@ -341,9 +349,18 @@ cdef class Reading(Writing):
         return 0
 
     cdef bint _behind(self) noexcept:
-        """A coroutine has enough to do; of a closing connection it gets no more."""
+        """A coroutine has enough to do, or the peer does not take the answers to what it
+        has sent; of a closing connection nothing more is wanted."""
         return self.phase == OPEN and not self.all_received and (
-            self.inbox.count >= INBOX_MESSAGES or self.inbox_bytes >= INBOX_BYTES
+            self.inbox.count >= INBOX_MESSAGES
+            or self.inbox_bytes >= INBOX_BYTES
+            or self._output_waits()
+        )
+
+    cdef bint _output_waits(self) noexcept:
+        return (
+            self.conn.flags & CONN_BLOCKED
+            and outbox_pending(self.conn.outbox) >= self.binding.data.high_water
         )
 
     cdef int _stash(self, const uint8_t *data, size_t length) except -1:
@@ -356,7 +373,9 @@ cdef class Reading(Writing):
         if not self.reading_paused:
             self.reading_paused = True
             self.link.pause_reading()
-        if not self._behind():
+        if self._output_waits():
+            self.conn.flags |= CONN_WATCHED
+        elif not self._behind():
             # The slice was over: the others first.
             self.hub.loop.call_soon(self._read_on)
         return 0
@@ -368,7 +387,11 @@ cdef class Reading(Writing):
 
     def _read_on(self) -> None:
         """The next slice of what was read already."""
-        if self.backlog is not None and not self.delivering and not self._behind():
+        if self.backlog is None or self.delivering:
+            return
+        if self.phase == OPEN and self._output_waits():
+            self.conn.flags |= CONN_WATCHED
+        elif not self._behind():
             self._unstash()
 
     cdef int _unstash(self) except -1:
@@ -464,10 +487,24 @@ cdef class Reading(Writing):
     # -- control frames ----------------------------------------------------------------------
 
     cdef int _answer_ping(self, bytes payload) except -1:
-        # A peer that does not read gets one pong at most, and that is queued already.
-        if self.conn.flags & CONN_BLOCKED and self.conn.urgent_length:
+        cdef conn_t *conn = self.conn
+        cdef uint32_t before
+        if conn.flags & CONN_BLOCKED and self.pong_end and conn.urgent_length:
+            # A peer that does not read has one pong waiting at most, the last one
+            # (section 5.5.3 allows to answer only that).
+            if conn.urgent_length != self.pong_end:
+                return 0
+            conn.urgent_length = self.pong_start
+        before = conn.urgent_length
+        self.queue_urgent(FASTWS_OP_PONG, payload)
+        if conn.urgent_length == before:
             return 0
-        return self.queue_urgent(FASTWS_OP_PONG, payload)
+        # Queueing may have written what was there, so the place is known only now.
+        self.pong_end = conn.urgent_length
+        self.pong_start = self.pong_end - <uint32_t>(
+            PyBytes_GET_SIZE(payload) + (6 if self.client else 2)
+        )
+        return 0
 
     cdef int _pong_received(self, bytes payload) except -1:
         cdef object future
@@ -489,6 +526,7 @@ cdef class Reading(Writing):
         self.ping_payload = random.getrandbits(64) | 1
         self.ping_time = self.hub.clock()
         self.conn.flags |= CONN_PINGED
+        self.pong_end = 0
         self.hub.counters.data.pings_sent += 1
         return self.queue_urgent(FASTWS_OP_PING, _ping_bytes(self.ping_payload))
 

@@ -169,11 +169,17 @@ cdef class Writing(Consumer):
             self.evict("slow consumer")
         if notes & NOTE_DUE and self.conn != NULL:
             self.due()
-        if notes & NOTE_DRAINED and self.conn != NULL:
+        if (
+            notes & NOTE_DRAINED
+            and self.conn != NULL
+            # Still, or it is noted again.
+            and outbox_pending(self.conn.outbox) <= self.conn.low_water
+        ):
             self.conn.flags &= ~<uint32_t>CONN_WATCHED
             self.release(self.drain_waiters)
             self.drain_waiters = None
             self.drained()
+            self.read_on()
         if notes & NOTE_FINISHED and self.conn != NULL:
             self._written()
         return 0

@@ -328,7 +328,8 @@ def test_92_4_MiB_in_64_byte_fragments(  # noqa: N802
         cost(whole, 4 * MIB, "/large-async")
         single = min(cost(half, 2 * MIB, "/large") for _ in range(5))
         double = min(cost(whole, 4 * MIB, "/large") for _ in range(5))
-    assert double < 2.2 * single
+    # Quadratic would be 4; fresh pages for the larger buffer make it more than 2.
+    assert double < 3 * single
     stream.check()
 
 

@@ -82,6 +82,10 @@ async def with_websockets(
         yield WebsocketsClient(connection)
 
 
+def is_open(descriptor: int) -> bool:
+    return Path(f"/proc/self/fd/{descriptor}").exists()
+
+
 class AiohttpClient:
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         self._connection = connection
@@ -134,7 +138,12 @@ async def with_aiohttp(
             compress=15,
         ) as connection,
     ):
+        descriptor = connection.get_extra_info("socket").fileno()
         yield AiohttpClient(connection)
+    # Under TLS it says goodbye in the background and offers no event for the end of it,
+    # which the loop must not end before.
+    while is_open(descriptor):  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 class PicowsClient(picows.WSListener):
