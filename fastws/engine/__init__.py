@@ -12,8 +12,8 @@ Five invariants:
 5. Every native allocation has one owner; ``counters`` counts them, and tests end with
    the counts at zero.
 
-Bottom up: ``csrc`` (the door to plain C), ``counters``, ``payload``; ``parser``, ``log``,
-``outbox``; ``lane`` (cursors), ``visit`` (what one connection is owed), ``flush`` (what a
-tick has to write), ``hub``; ``sweep`` (time), ``link``; ``writing``, ``reading``,
-``connection``; ``uvlink`` and ``memory``.
+Bottom up: ``csrc`` (the door to plain C), ``counters``, ``payload``; ``parser``,
+``log``, ``outbox``; ``lane`` (cursors), ``visit`` (what one connection is owed),
+``flush`` (what a tick has to write), ``hub``; ``sweep`` (time), ``link``; ``writing``,
+``reading``, ``connection``; ``uvlink`` and ``memory``.
 """

@@ -1,4 +1,5 @@
-"""An endpoint as the engine calls it: built once per route, shared by its connections."""
+"""An endpoint as the engine calls it: built once per route, shared by its
+connections."""
 
 from libc.string cimport memset
 

@@ -95,18 +95,19 @@ class Connection(Reading, Generic[_S]):
     def subscribe(self, channel: str) -> Subscription:
         """Receive what is published to a channel from now on.
 
-        Raises ValueError for a name that is none, StateError over the limit of channels,
-        ConnectionClosed.
+        Raises ValueError for a name that is none, StateError over the limit of
+        channels, ConnectionClosed.
         """
     def unsubscribe(self, channel: str) -> bool:
-        """Stop receiving a channel; False when it was not subscribed. What was published
-        before still goes out, unless the peer is too slow to take it now."""
+        """Stop receiving a channel; False when it was not subscribed. What was
+        published before still goes out, unless the peer is too slow to take it now."""
     def lag(self, channel: str) -> int:
         """Bytes of a channel that are owed to this connection."""
     def publish(
         self, channel: str, message: Any, *, include_self: bool = False
     ) -> None:
-        """Send a message to every subscriber of a channel, but not to this connection."""
+        """Send a message to every subscriber of a channel, but not to this
+        connection."""
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside the handler; it is cancelled when the connection ends.
         What it raises closes the connection like a handler's exception."""

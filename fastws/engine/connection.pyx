@@ -5,7 +5,6 @@ time-outs, and the end, after which it is inert.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t
 
 from .binding cimport Binding
@@ -37,6 +36,7 @@ from .writing cimport CLOSED, CLOSING, FAILED, OPEN
 import inspect
 import logging
 import random
+import string
 from types import GenericAlias, SimpleNamespace
 
 from ..errors import ConnectionClosed, StateError
@@ -61,7 +61,7 @@ cdef class Connection(Reading):
         names = ("open", "closing", "closing", "closing", "closed")
         return f"<Connection {self.id} {self.path} {names[<int>self.phase]}>"
 
-    # -- opening -------------------------------------------------------------------------
+    # -- opening -----------------------------------------------------------------------
 
     @staticmethod
     def open(
@@ -194,7 +194,7 @@ cdef class Connection(Reading):
             self.read_on()
         return 0
 
-    # -- who -------------------------------------------------------------------------------
+    # -- who ---------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -265,7 +265,8 @@ cdef class Connection(Reading):
         return 0
 
     cdef int due(self) except -1:
-        """Some time is over: the sweep has looked roughly, here it is looked at closely."""
+        """Some time is over: the sweep has looked roughly, here it is looked at
+        closely."""
         cdef conn_t *conn = self.conn
         cdef uint32_t tick = self.hub.writer.tick
         cdef const times_t *times = conn.times
@@ -326,7 +327,7 @@ cdef class Connection(Reading):
         self.link.abort()
         return 0
 
-    # -- channels ------------------------------------------------------------------------------
+    # -- channels ----------------------------------------------------------------------
 
     def subscribe(self, str channel not None):
         """Receive what is published to a channel from now on."""
@@ -376,15 +377,19 @@ cdef class Connection(Reading):
             &found.lane.log, found.lane.members[subscription.index].next
         )
 
-    def publish(self, str channel not None, message, *, bint include_self=False) -> None:
-        """Send a message to every subscriber of a channel, but not to this connection."""
+    def publish(
+        self, str channel not None, message, *, bint include_self=False
+    ) -> None:
+        """Send a message to every subscriber of a channel, but not to this
+        connection."""
         self.check("publish()")
         self.hub.publish_local(channel, message, NULL if include_self else self.conn)
 
-    # -- tasks -----------------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------
 
     def spawn(self, coroutine):
-        """Run a coroutine beside the handler; it is cancelled when the connection ends."""
+        """Run a coroutine beside the handler; it is cancelled when the connection
+        ends."""
         self.check("spawn()")
         task = self.hub.loop.create_task(coroutine)
         if self.spawned is None:
@@ -401,13 +406,14 @@ cdef class Connection(Reading):
         if not task.cancelled() and task.exception() is not None:
             self.handler_failed(task.exception())
 
-    # -- the end -------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------
 
     cdef int lost(self, object error) except -1:
         return self._finish()
 
     cdef int _finish(self) except -1:
-        """The link is gone: nothing native is left after this, and nothing is called."""
+        """The link is gone: nothing native is left after this, and nothing is
+        called."""
         if self.phase == CLOSED:
             return 0
         if self.deferred == CLOSE:
@@ -520,5 +526,5 @@ cdef int _check_name(str name, uint32_t most) except -1:
 
 _NAME = {
     ord(character): None
-    for character in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@=,;-"
+    for character in string.ascii_letters + string.digits + "_.:@=,;-"
 }

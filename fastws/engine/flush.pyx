@@ -9,7 +9,6 @@ structures only and ends when its time is over; what it finds is noted.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
-from libc.string cimport memset
 
 from .lane cimport (
     CONN_BLOCKED,
@@ -135,7 +134,7 @@ cdef inline void _visit_any(writer_t *writer, conn_t *conn) noexcept nogil:
         visit(writer, conn)
 
 
-# -- walking a lane ----------------------------------------------------------------------
+# -- walking a lane --------------------------------------------------------------------
 
 
 cdef uint32_t _fast_parts(

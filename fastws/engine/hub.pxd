@@ -8,8 +8,8 @@ from .visit cimport writer_t
 
 
 cdef class Owner:
-    """What stands behind a ``conn_t``: the hub tells it what flushing found, and when its
-    deadline has passed. The upward hook of this layer."""
+    """What stands behind a ``conn_t``: the hub tells it what flushing found, and when
+    its deadline has passed. The upward hook of this layer."""
 
     cdef conn_t *conn           # NULL before it is open and after it has ended
     cdef double deadline        # on the hub's clock; 0: none
@@ -100,7 +100,9 @@ cdef class Hub:
     cdef int enqueue(
         self, conn_t *conn, payload_t *payload, uint8_t opcode, bint masked
     ) except -1
-    cdef bint enqueue_urgent(self, conn_t *conn, payload_t *payload, bint masked) noexcept
+    cdef bint enqueue_urgent(
+        self, conn_t *conn, payload_t *payload, bint masked
+    ) noexcept
     cdef const uint8_t *_key(self) noexcept
     # -- flushing
     cdef uint64_t _amount(self) noexcept nogil

@@ -35,8 +35,8 @@ class Channel:
 class Hub:
     """All channels and connections of one event loop, and the flush.
 
-    Belongs to the thread that makes it; only ``publish`` and ``broadcast`` may come from
-    others. ``clock`` gives monotonic seconds; tests pass one of their own.
+    Belongs to the thread that makes it; only ``publish`` and ``broadcast`` may come
+    from others. ``clock`` gives monotonic seconds; tests pass one of their own.
     """
 
     clock: Callable[[], float]

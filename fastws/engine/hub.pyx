@@ -8,8 +8,8 @@ time comes from ``clock`` and from the sweep's ticks. Everything but ``publish``
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy
 
 from .counters cimport native
 from .csrc cimport (
@@ -73,7 +73,8 @@ cdef enum:
     FLUSH_AT_ONCE = 262144
     # Members and dirty connections from which a slice is worth releasing the GIL.
     WORTH_RELEASING = 16
-    # Bytes that a linked connection is given at a time; it then says whether it is full.
+    # Bytes that a linked connection is given at a time; it then says whether it is
+    # full.
     LINKED_BYTES = 65536
     ENTROPY = 4096
     # The sweep's ticks in a second.
@@ -174,7 +175,8 @@ cdef class Hub:
         """Give the owner a ``conn_t``, and hold the owner until it leaves."""
         cdef conn_t *conn
         cdef uint32_t slot
-        if not writer_reserve(&self.writer, <uint32_t>self.counters.data.connections + 1):
+        cdef uint32_t count = <uint32_t>self.counters.data.connections
+        if not writer_reserve(&self.writer, count + 1):
             raise MemoryError
         slot = self._take_slot()
         conn = <conn_t *>calloc(1, sizeof(conn_t))
@@ -410,11 +412,13 @@ cdef class Hub:
         """Send a message to every connection. From any thread."""
         cdef payload_t payload
         if PyThread_get_thread_ident() != self.thread:
-            self.loop.call_soon_threadsafe(self._broadcast_later, _frozen(message), exclude)
+            self.loop.call_soon_threadsafe(
+                self._broadcast_later, _frozen(message), exclude
+            )
             return
         if self._everyone is None:
             self._gather()
-        owner = payload_open(&payload, message)
+        _owner = payload_open(&payload, message)
         try:
             self.append(
                 self._everyone, &payload, NULL if exclude is None else exclude.conn
@@ -423,7 +427,8 @@ cdef class Hub:
             payload_close(&payload)
 
     cdef int _gather(self) except -1:
-        """Everyone's channel: connections pay for it only in programs that broadcast."""
+        """Everyone's channel: connections pay for it only in programs that
+        broadcast."""
         cdef uint32_t slot
         cdef conn_t *conn
         self._everyone = Channel(self, "", Rule(ChannelRule()), hidden=True)
@@ -442,7 +447,7 @@ cdef class Hub:
         cdef Channel channel = self._channels.get(name)
         # Encoded even for nobody: a message that can't be sent fails for its author
         # now, not on the day that somebody listens.
-        owner = payload_open(&payload, message)
+        _owner = payload_open(&payload, message)
         try:
             if channel is None:
                 self.counters.data.publications += 1
@@ -487,7 +492,10 @@ cdef class Hub:
         mark_lane(&self.writer, lane)
         if not self.awake:
             self.wake()
-        if lane.log.count > 1 and log_bytes_from(&lane.log, lane.flushed) > FLUSH_AT_ONCE:
+        if (
+            lane.log.count > 1
+            and log_bytes_from(&lane.log, lane.flushed) > FLUSH_AT_ONCE
+        ):
             # Memory is bounded by writing early. Only C runs here: notes and linked
             # connections wait for the end of the tick.
             with nogil:
@@ -549,7 +557,9 @@ cdef class Hub:
             self._entropy = os.urandom(ENTROPY)
             self._entropy_used = 0
         self._entropy_used += 4
-        return <const uint8_t *>PyBytes_AS_STRING(self._entropy) + self._entropy_used - 4
+        return (
+            <const uint8_t *>PyBytes_AS_STRING(self._entropy) + self._entropy_used - 4
+        )
 
     # -- flushing ----------------------------------------------------------------------
 
@@ -679,7 +689,7 @@ cdef object _frozen(object message):
     if isinstance(message, (bytearray, memoryview)):
         return bytes(message)
     cdef payload_t payload
-    owner = payload_open(&payload, message)
+    _owner = payload_open(&payload, message)
     try:
         return payload.data[:payload.length].decode()
     finally:

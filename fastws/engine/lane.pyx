@@ -5,8 +5,9 @@ a subscription in the connection (what a visit runs over); each knows the place 
 other, so that both are removed by moving the last one into the gap.
 
 A member that has caught up costs its place and nothing else. One whose connection has
-refused bytes *stands* in the segment of its next frame and keeps it alive. At the end of
-a walk every member is at the walk's target or stands, so the log can be trimmed there.
+refused bytes *stands* in the segment of its next frame and keeps it alive. At the end
+of a walk every member is at the walk's target or stands, so the log can be trimmed
+there.
 """
 
 from libc.stdlib cimport free, realloc

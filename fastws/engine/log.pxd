@@ -36,12 +36,16 @@ cdef inline uint8_t *segment_data(segment_t *segment) noexcept nogil:
     return <uint8_t *>segment + sizeof(segment_t)
 
 
-cdef inline entry_t *segment_entry(segment_t *segment, uint32_t position) noexcept nogil:
+cdef inline entry_t *segment_entry(
+    segment_t *segment, uint32_t position
+) noexcept nogil:
     """Entries grow downwards from the end of the block, towards the frames."""
     return <entry_t *>(<uint8_t *>segment + segment.size) - 1 - position
 
 
-cdef inline uint32_t segment_start(segment_t *segment, uint32_t position) noexcept nogil:
+cdef inline uint32_t segment_start(
+    segment_t *segment, uint32_t position
+) noexcept nogil:
     """Offset of the first byte of a frame."""
     return segment_entry(segment, position - 1).end if position else 0
 

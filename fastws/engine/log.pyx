@@ -10,8 +10,8 @@ gets one of its own::
     └────────┴────────────────────────────────────────────────────────┘
 
 Ownership: a log owns its segments, a lane owns its log. A segment is given back when
-every frame in it has been flushed, no cursor of a slow subscriber stands in it or before
-it, and nothing has pinned it: always the oldest first.
+every frame in it has been flushed, no cursor of a slow subscriber stands in it or
+before it, and nothing has pinned it: always the oldest first.
 """
 
 from libc.stdlib cimport free, malloc, realloc

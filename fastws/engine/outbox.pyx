@@ -1,8 +1,8 @@
 """A connection's own frames that the kernel has not taken: direct sends and replies.
 
-One contiguous buffer that starts and ends at frame boundaries, cut into runs: all frames
-between two publications of the loop share one run, so that a burst of direct sends costs
-one record and the order against publications stays exact.
+One contiguous buffer that starts and ends at frame boundaries, cut into runs: all
+frames between two publications of the loop share one run, so that a burst of direct
+sends costs one record and the order against publications stays exact.
 
 Ownership: a connection owns its outbox while something is pending, otherwise it lies in
 the loop's pool; idle connections have none.

@@ -5,16 +5,15 @@
     READ_HEADER ──data frame──► READ_PAYLOAD ──frame complete──► READ_HEADER
         │  ▲                        │
         │  └──────complete──────────┼──── READ_CONTROL ◄──control frame── READ_HEADER
-        └──────── Close frame or fault ────────► FINISHED   (everything after is ignored)
+        └──────── Close frame or fault ────────► FINISHED  (what follows is ignored)
 
-One short function per state; ``parser_next`` only dispatches. A frame that lies whole in
-the bytes at hand never touches the message buffer: its payload is unmasked straight into
-the Python object. Lengths from the wire stay unsigned and are compared with the limit
-before anything is allocated or added.
+One short function per state; ``parser_next`` only dispatches. A frame that lies whole
+in the bytes at hand never touches the message buffer: its payload is unmasked straight
+into the Python object. Lengths from the wire stay unsigned and are compared with the
+limit before anything is allocated or added.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_Clear, PyErr_NoMemory
+from cpython.exc cimport PyErr_Clear
 from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -48,7 +47,9 @@ from .csrc cimport (
 cdef extern from "Python.h":
     PyObject *PyUnicode_New(Py_ssize_t size, unsigned int maxchar)
     void *PyUnicode_DATA(PyObject *text)
-    PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors)
+    PyObject *PyUnicode_DecodeUTF8(
+        const char *data, Py_ssize_t size, const char *errors
+    )
     PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size)
     char *PyBytes_Data "PyBytes_AS_STRING"(PyObject *data)
     void Py_DECREF(PyObject *object)
@@ -151,7 +152,7 @@ cdef Event parser_next(
             return event
 
 
-# -- header ------------------------------------------------------------------------------
+# -- header ----------------------------------------------------------------------------
 
 
 cdef inline Event _fail(parser_t *parser, uint8_t fault) noexcept nogil:
@@ -271,7 +272,7 @@ cdef Event _begin_frame(
     return _read_payload(parser, position, end, payload)
 
 
-# -- data frames -------------------------------------------------------------------------
+# -- data frames -----------------------------------------------------------------------
 
 
 cdef inline Event _whole_message(
@@ -406,7 +407,7 @@ cdef Event _finish_message(
     return MESSAGE
 
 
-# -- control frames ----------------------------------------------------------------------
+# -- control frames --------------------------------------------------------------------
 
 
 cdef Event _begin_control(
@@ -507,7 +508,7 @@ cdef inline bint _sendable(uint32_t code) noexcept nogil:
     )
 
 
-# -- the same for Python -----------------------------------------------------------------
+# -- the same for Python ---------------------------------------------------------------
 
 
 cdef class Parser:

@@ -34,7 +34,8 @@ class Reading(Writing):
         Raises orjson.JSONDecodeError, msgspec.ValidationError, ConnectionClosed.
         """
     def ping(self) -> Awaitable[float]:
-        """Send a ping; await the result to wait for its pong: seconds of the round trip.
+        """Send a ping; await the result to wait for its pong: seconds of the round
+        trip.
 
         Raises ConnectionClosed when the connection is closed or ends meanwhile.
         """

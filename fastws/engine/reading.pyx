@@ -16,7 +16,7 @@ from .csrc cimport (
     FASTWS_OP_PONG,
 )
 from .flush cimport clock_nanoseconds
-from .inbox cimport inbox_clear, inbox_pop, inbox_push
+from .inbox cimport inbox_pop, inbox_push
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
@@ -126,7 +126,7 @@ cdef Receiver _receiver(Reading connection, bint iterating):
 
 
 cdef class Reading(Writing):
-    # -- what the layer above adds -------------------------------------------------------
+    # -- what the layer above adds -----------------------------------------------------
 
     cdef int handler_failed(self, object error) except -1:
         """The endpoint has raised."""
@@ -136,7 +136,7 @@ cdef class Reading(Writing):
         """A coroutine is about to wait for a message."""
         raise NotImplementedError
 
-    # -- what the link calls --------------------------------------------------------------
+    # -- what the link calls -----------------------------------------------------------
 
     cdef int received(self, const uint8_t *data, size_t length) except -1:
         self.hub.counters.data.bytes_received += length
@@ -181,7 +181,7 @@ cdef class Reading(Writing):
             self.hub.wake()
         return 0
 
-    # -- parse and deliver ----------------------------------------------------------------
+    # -- parse and deliver -------------------------------------------------------------
 
     cdef int read(self, const uint8_t *data, size_t length) except -1:
         cdef const uint8_t *position = data
@@ -203,8 +203,8 @@ cdef class Reading(Writing):
         return 0
 
     cdef int _read_batch(self, const uint8_t **position, const uint8_t *end) except -1:
-        """Handle what is complete, until nothing is, the time is over, or a coroutine is
-        too far behind."""
+        """Handle what is complete, until nothing is, the time is over, or a coroutine
+        is too far behind."""
         cdef PyObject *payload = NULL
         cdef Event event
         cdef uint32_t handled = 0
@@ -349,8 +349,8 @@ cdef class Reading(Writing):
         return 0
 
     cdef bint _behind(self) noexcept:
-        """A coroutine has enough to do, or the peer does not take the answers to what it
-        has sent; of a closing connection nothing more is wanted."""
+        """A coroutine has enough to do, or the peer does not take the answers to what
+        it has sent; of a closing connection nothing more is wanted."""
         return self.phase == OPEN and not self.all_received and (
             self.inbox.count >= INBOX_MESSAGES
             or self.inbox_bytes >= INBOX_BYTES
@@ -408,7 +408,7 @@ cdef class Reading(Writing):
             self.link.resume_reading()
         return 0
 
-    # -- what a coroutine sees ------------------------------------------------------------
+    # -- what a coroutine sees ---------------------------------------------------------
 
     def __aiter__(self):
         return self
@@ -438,7 +438,8 @@ cdef class Reading(Writing):
         return value if type is None else _convert(value, type)
 
     cdef object step(self, bint iterating, bint *finished):
-        """The next message (finished), or what the task is to wait for (not finished)."""
+        """The next message (finished), or what the task is to wait for (not
+        finished)."""
         cdef PyObject *message
         cdef object result
         if self.inbox.count == 0 and self.backlog is not None:
@@ -484,7 +485,7 @@ cdef class Reading(Writing):
                 waiter.set_result(None)
         return 0
 
-    # -- control frames ----------------------------------------------------------------------
+    # -- control frames ----------------------------------------------------------------
 
     cdef int _answer_ping(self, bytes payload) except -1:
         cdef conn_t *conn = self.conn
@@ -531,7 +532,8 @@ cdef class Reading(Writing):
         return self.queue_urgent(FASTWS_OP_PING, _ping_bytes(self.ping_payload))
 
     def ping(self):
-        """Send a ping; await the result to wait for its pong: seconds of the round trip."""
+        """Send a ping; await the result to wait for its pong: seconds of the round
+        trip."""
         cdef bytes payload
         self.check("ping()")
         if self.phase != OPEN:
@@ -560,7 +562,7 @@ cdef class Reading(Writing):
                 self.link.close()
         return 0
 
-    # -- when it ends --------------------------------------------------------------------
+    # -- when it ends ------------------------------------------------------------------
 
     cdef int stop_reading(self) except -1:
         self.backlog = None

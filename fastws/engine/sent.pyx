@@ -4,7 +4,7 @@ While an outbox is under its high-water mark the value is one of two singletons,
 awaiting them costs no future, no allocation and no turn of the loop.
 """
 
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyObject
 
 
 cdef extern from "Python.h":

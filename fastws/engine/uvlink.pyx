@@ -12,13 +12,12 @@ can't have become another connection's while we still use it.
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 from .hub cimport Hub
-from .link cimport Consumer, Link
+from .link cimport Link
 
 import asyncio
 import socket
@@ -48,7 +47,8 @@ cdef extern from *:
 
 cdef enum:
     # One receive buffer for all connections of the process's loops: what it holds is
-    # used up before the next read. Large enough for a burst, small enough for the cache.
+    # used up before the next read. Large enough for a burst, small enough for the
+    # cache.
     RECEIVE_BUFFER = 262144
     # Or the kernel hides up to 4 MB per stalled peer.
     NOTSENT_LOWAT = 131072
@@ -91,7 +91,7 @@ cdef class TransportLink(Link):
         if self.buffer is None:
             self.buffer = hub.receive_buffer = _ReceiveBuffer()
 
-    # -- what the transport calls --------------------------------------------------------
+    # -- what the transport calls ------------------------------------------------------
 
     def connection_made(self, transport) -> None:
         cdef object sock = transport.get_extra_info("socket")
@@ -99,8 +99,8 @@ cdef class TransportLink(Link):
         self.remote_address = transport.get_extra_info("peername")
         self.local_address = transport.get_extra_info("sockname")
         self.secure = transport.get_extra_info("sslcontext") is not None
-        # Zero on plain TCP: then pause and resume say exactly when it is empty. Under TLS
-        # a limit of zero would pause for good: both loops compare with >=.
+        # Zero on plain TCP: then pause and resume say exactly when it is empty. Under
+        # TLS a limit of zero would pause for good: both loops compare with >=.
         if not self.secure:
             transport.set_write_buffer_limits(high=0)
         if sock is not None and sock.family in _INTERNET:
@@ -149,7 +149,7 @@ cdef class TransportLink(Link):
         if self.consumer is not None:
             self.consumer.resumed()
 
-    # -- what the consumer calls ---------------------------------------------------------
+    # -- what the consumer calls -------------------------------------------------------
 
     cdef int descriptor(self) noexcept:
         return self.fd

@@ -4,14 +4,14 @@ The unit of flushing. A plan merges urgent control bytes, the outbox and all cur
 the connection into parts, each some whole frames that lie one behind the other; one
 ``sendmsg`` writes the plan. Nothing is copied and nothing framed here.
 
-When the kernel takes less than the plan, everything that is still owed starts at a frame
-boundary again: the cut frame's rest, and whole frames up to 16 KiB behind it, become the
-connection's ``partial`` (owned bytes for the link), and cursors and outbox move behind
-them. Runs without the GIL; what it finds is noted and told later.
+When the kernel takes less than the plan, everything that is still owed starts at a
+frame boundary again: the cut frame's rest, and whole frames up to 16 KiB behind it,
+become the connection's ``partial`` (owned bytes for the link), and cursors and outbox
+move behind them. Runs without the GIL; what it finds is noted and told later.
 """
 
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from .csrc cimport fastws_frame_decode, fastws_frame_header
@@ -46,9 +46,7 @@ from .outbox cimport (
     outbox_give,
     outbox_pending,
     outbox_pool_free,
-    outbox_run,
     outbox_t,
-    run_t,
 )
 
 
@@ -65,7 +63,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFF
 
 
-# -- the writer's own memory -------------------------------------------------------------
+# -- the writer's own memory -----------------------------------------------------------
 
 
 cdef bint writer_init(writer_t *writer, counters_t *counters) noexcept nogil:
@@ -184,7 +182,7 @@ cdef bint urgent_append(
     return True
 
 
-# -- planning ----------------------------------------------------------------------------
+# -- planning --------------------------------------------------------------------------
 
 
 cdef bint owes_elsewhere(const conn_t *conn, const lane_t *lane) noexcept nogil:
@@ -202,8 +200,8 @@ cdef bint owes_elsewhere(const conn_t *conn, const lane_t *lane) noexcept nogil:
 cdef bint _load(source_t *source, const conn_t *conn, bint planned) noexcept nogil:
     """Stand at the next frame that this connection gets; False: there is none.
 
-    Frames that leave it out are stepped over. Unless something of this cursor is planned
-    before them, they are done with at once.
+    Frames that leave it out are stepped over. Unless something of this cursor is
+    planned before them, they are done with at once.
     """
     cdef entry_t *entry
     cdef uint64_t index
@@ -369,7 +367,7 @@ cdef uint32_t plan_visit(
     return parts
 
 
-# -- after writing -----------------------------------------------------------------------
+# -- after writing ---------------------------------------------------------------------
 
 
 cdef void _count_frames(writer_t *writer, uint64_t frames) noexcept nogil:
@@ -410,8 +408,8 @@ cdef void advance(writer_t *writer, conn_t *conn, uint32_t count) noexcept nogil
 
 
 cdef void caught_up(writer_t *writer, conn_t *conn) noexcept nogil:
-    """Nothing is owed any more: what still lies before its cursors leaves it out, or was
-    published after its limit."""
+    """Nothing is owed any more: what still lies before its cursors leaves it out, or
+    was published after its limit."""
     cdef uint32_t slot
     cdef lane_t *lane
     cdef member_t *member
@@ -479,7 +477,8 @@ cdef void blocked(writer_t *writer, conn_t *conn) noexcept nogil:
 
 
 cdef void check_lag(writer_t *writer, lane_t *lane, member_t *member) noexcept nogil:
-    """A slow cursor stands; past its channel's bound it is noted. One frame always fits."""
+    """A slow cursor stands; past its channel's bound it is noted. One frame always
+    fits."""
     member_stand(lane, member)
     if lane.log.next - member.next > 1:
         if log_bytes_from(&lane.log, member.next) > lane.rule.max_lag:
@@ -499,11 +498,10 @@ cdef void cut(
 ) noexcept nogil:
     """The kernel took ``sent`` bytes of the plan's ``count`` parts and then no more.
 
-    Frames that left whole are done; the cut one's rest and whole frames behind it, up to
-    HANDOVER bytes, become `partial`; cursors and outbox move behind them.
+    Frames that left whole are done; the cut one's rest and whole frames behind it, up
+    to HANDOVER bytes, become `partial`; cursors and outbox move behind them.
     """
     cdef uint32_t position = 0
-    cdef size_t handed = 0
     cdef size_t offset
     cdef size_t rest = sent
     while position < count and writer.vectors[position].iov_len <= rest:
@@ -535,8 +533,6 @@ cdef bint _begin_partial(
     cdef size_t length = writer.vectors[position].iov_len
     cdef size_t start = 0
     cdef size_t size = _frame_size(data, length)
-    cdef segment_t *segment
-    cdef uint32_t first
     while start + size <= rest:
         start += size
         size = _frame_size(data + start, length - start)
@@ -553,8 +549,9 @@ cdef bint _begin_partial(
 cdef size_t _cut_part(
     writer_t *writer, conn_t *conn, uint32_t position, size_t rest
 ) noexcept nogil:
-    """Copy whole frames of one part (the first without its ``rest`` bytes that have left)
-    to `partial` while they fit, and move behind them. Returns the offset reached."""
+    """Copy whole frames of one part (the first without its ``rest`` bytes that have
+    left) to `partial` while they fit, and move behind them. Returns the offset
+    reached."""
     cdef part_t *part = &writer.parts[position]
     cdef const uint8_t *data = <const uint8_t *>writer.vectors[position].iov_base
     cdef size_t length = writer.vectors[position].iov_len
@@ -587,7 +584,7 @@ cdef size_t _cut_part(
     return done
 
 
-# -- writing -----------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------
 
 
 cdef ssize_t write_parts(

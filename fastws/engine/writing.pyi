@@ -11,8 +11,8 @@ class Writing(Consumer):
     def binding(self) -> Binding: ...
     @property
     def close_code(self) -> int | None:
-        """Why it ended: the code of the first Close frame sent or received, 1005 for one
-        without a code, 1006 when there was none; None while it is open."""
+        """Why it ended: the code of the first Close frame sent or received, 1005 for
+        one without a code, 1006 when there was none; None while it is open."""
     @property
     def close_reason(self) -> str | None:
         """The reason that came with it."""
@@ -22,10 +22,10 @@ class Writing(Consumer):
     def send(self, message: Any, *, compress: bool | None = None) -> Sent:
         """Queue a message: str as text, bytes-like as binary, anything else as JSON.
 
-        Never blocks and never raises because the peer has gone: the result is falsy when
-        the message was refused. Awaiting it waits until the outbox is under its low-water
-        mark. Raises TypeError for what JSON cannot hold, ValueError for text that UTF-8
-        cannot, StateError from another thread.
+        Never blocks and never raises because the peer has gone: the result is falsy
+        when the message was refused. Awaiting it waits until the outbox is under its
+        low-water mark. Raises TypeError for what JSON cannot hold, ValueError for text
+        that UTF-8 cannot, StateError from another thread.
         """
     def drain(self) -> Sent:
         """Awaitable: wait until the outbox is under its low-water mark."""

@@ -4,7 +4,11 @@ The queues are the hub's; here are their water marks, the Close frame, evictions
 what a flush finds. Base of Reading, which is the base of Connection.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
@@ -41,7 +45,7 @@ cdef enum:
 
 
 cdef class Writing(Consumer):
-    # -- what the layers above add -------------------------------------------------------
+    # -- what the layers above add -----------------------------------------------------
 
     cdef int stop_reading(self) except -1:
         """Nothing that the peer still sends matters."""
@@ -77,7 +81,7 @@ cdef class Writing(Consumer):
             self.hub.wrong_thread(f"Connection.{what}")
         return 0
 
-    # -- sending --------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------
 
     cdef int flush_soon(self) except -1:
         """Write at the end of the read batch, or of the tick."""
@@ -89,11 +93,10 @@ cdef class Writing(Consumer):
     def send(self, message, *, compress=None) -> Sent:
         """Queue a message; never blocks and never raises because the peer has gone."""
         cdef payload_t payload
-        cdef object owner
         self.check("send()")
         if self.phase != OPEN:
             return sent_refused()
-        owner = payload_open(&payload, message)
+        _owner = payload_open(&payload, message)
         try:
             return self._send(&payload)
         finally:
@@ -185,8 +188,8 @@ cdef class Writing(Consumer):
         return 0
 
     cdef int _hand_over(self) except -1:
-        """The kernel has refused bytes: the link holds them now and will say when it has
-        got rid of them."""
+        """The kernel has refused bytes: the link holds them now and will say when it
+        has got rid of them."""
         cdef conn_t *conn = self.conn
         cdef bytes data
         if conn == NULL or conn.partial == NULL:
@@ -221,7 +224,7 @@ cdef class Writing(Consumer):
                 self.hub.enqueue_urgent(self.conn, &frame, self.client)
         return self.flush_soon()
 
-    # -- closing -----------------------------------------------------------------------------------
+    # -- closing -----------------------------------------------------------------------
 
     def close(self, code=1000, str reason not None="") -> Sent:
         """Begin the closing handshake; await the result to wait for its end."""

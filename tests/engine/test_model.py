@@ -186,12 +186,20 @@ class Program:
         channel = self.random.choice(CHANNELS)
         if self.subscriptions[channel]:
             peer = self.random.choice(self.subscriptions[channel])
-            lag = -1
-            while lag != (lag := peer.connection.lag(channel)):
-                self.hub.flush()
+            self.flush_everything()
+            lost, handed = self.count("frames_lost"), len(peer.handed)
             peer.forget_lag(channel)
             assert peer.connection.unsubscribe(channel)
+            assert self.count("frames_lost") - lost == handed - len(peer.handed)
             self.subscriptions[channel].remove(peer)
+
+    def count(self, name: str) -> int:
+        return self.hub.counters.snapshot()[name]
+
+    def flush_everything(self) -> None:
+        slices = -1
+        while slices != (slices := self.count("slices")):
+            self.hub.flush()
 
     def ping(self) -> None:
         if peer := self.open_peer():

@@ -308,12 +308,13 @@ def test_a_blocked_peer_gets_one_pong_at_most(run: Run[None]) -> None:
         async with world(limits) as here:
             peer = await here.connect(small=True)
             count = await here.stall(peer)
+            peer.ws.send(b"x" * 100_000)
             for number in range(100):
                 peer.send(ping(b"%d" % number))
                 await turns(3)
-            await until(lambda: here.count("bytes_received") > 700)
+            await until(lambda: here.count("bytes_received") == 790)
             peer.ws.send("last")
-            await peer.see_messages(count + 1)
+            await peer.see_messages(count + 2)
             assert peer.pongs == [b"0"]
             peer.send(ping(b"again"))
             await peer.see(lambda: peer.pongs == [b"0", b"again"])
@@ -327,7 +328,7 @@ def test_half_a_close_is_none(run: Run[None]) -> None:
         handler.gate.set()
         async with world(coroutine=handler) as here:
             peer = await here.connect()
-            peer.send(text("x"), close(1000)[:5])
+            peer.send(text("x"), close(1000)[:7])
             await until(lambda: handler.got == ["x"])
             assert native_counts()["buffers"] == 1
             peer.socket.close()
