@@ -24,7 +24,8 @@ fi
 ci/build.sh
 
 python=${VENV:-.venv}/bin/python
-"$python" -m pytest -m services -rs --timeout 600 "$@"
+"$python" -m pytest -m services -rs --timeout 600 \
+    -o faulthandler_timeout=900 "$@"
 
 # A short run of each fuzz target; FUZZ_SECONDS makes it a long one.
 tests/fuzz/run_libfuzzer.sh "${FUZZ_SECONDS:-30}"

@@ -34,7 +34,7 @@ SMALL = 4096
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 — it is about both ends, no one event
             await asyncio.sleep(0)
 
 
@@ -123,6 +123,9 @@ class Peer:
         await self.see(lambda: len(self.messages) >= count)
         return self.messages
 
+    async def see_pings(self, count: int) -> None:
+        await self.see(lambda: len(self.pings) >= count)
+
     async def see_close(self) -> tuple[int | None, bytes]:
         await self.see(lambda: self.closes)
         return self.closes[0]
@@ -152,6 +155,9 @@ class World:
     def count(self, name: str) -> int:
         return self.hub.counters.snapshot()[name]
 
+    async def see_count(self, name: str, least: int) -> None:
+        await until(lambda: self.count(name) >= least)
+
     async def pass_time(self, seconds: float) -> None:
         """Every tick of the sweep until then."""
         for _ in range(round(seconds * 10)):
@@ -176,7 +182,7 @@ class World:
             made.set_result(ws)
             return ws
 
-        client, accepted = self._sockets(small)
+        client, accepted = self.sockets(small)
         context = certificates.server_context() if certificates else None
         accepting = asyncio.ensure_future(
             self.loop.connect_accepted_socket(
@@ -190,7 +196,7 @@ class World:
         self.peers.append(peer)
         return peer
 
-    def _sockets(self, small: bool) -> tuple[socket.socket, socket.socket]:
+    def sockets(self, small: bool) -> tuple[socket.socket, socket.socket]:
         client = socket.socket()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             if small:

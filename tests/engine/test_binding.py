@@ -83,9 +83,9 @@ def test_none_switches_a_limit_off(run: Run[None]) -> None:
 
     async def scenario() -> None:
         got: list[object] = []
-        async with world(limits, on_message=lambda ws, message: got.append(message)) as (
-            here
-        ):
+        async with world(
+            limits, on_message=lambda ws, message: got.append(message)
+        ) as (here):
             peer = await here.connect()
             peer.send(*[frame(PING, b"")] * 100)
             await peer.see(lambda: len(peer.pongs) == 100)

@@ -26,7 +26,7 @@ class Refusal(Exception):
     """What a handler raises here: no part of it may reach a peer."""
 
 
-# -- who ---------------------------------------------------------------------------------
+# -- who -------------------------------------------------------------------------------
 
 
 def test_what_a_connection_says_of_itself(run: Run[None]) -> None:
@@ -39,7 +39,7 @@ def test_what_a_connection_says_of_itself(run: Run[None]) -> None:
             assert ws.subprotocol == "sub"
             assert ws.remote_address[0] == "127.0.0.1"
             assert ws.is_open
-            assert ws.close_code is ws.close_reason is ws.latency is None
+            assert [ws.close_code, ws.close_reason, ws.latency] == [None] * 3
             assert ws.channels == []
             assert repr(ws) == f"<Connection {ws.id} /path open>"
             ws.state.name = "a namespace by default"
@@ -50,20 +50,22 @@ def test_what_a_connection_says_of_itself(run: Run[None]) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_headers_and_query_until_on_open_has_returned(
-    run: Run[None], keep: bool
+@pytest.mark.parametrize("keep", [False, True], ids=["lost", "kept"])
+@pytest.mark.parametrize("touched", [False, True], ids=["untouched", "touched"])
+def test_headers_and_query_after_on_open_if_kept_or_touched_before(
+    run: Run[None], keep: bool, touched: bool
 ) -> None:
     async def scenario() -> None:
         seen: list[object] = []
 
         def on_open(ws: Connection[Any]) -> None:
-            seen.extend((ws.headers.get("x-test"), ws.query.get("q")))
+            if touched:
+                seen.extend((ws.headers.get("x-test"), ws.query.get("q")))
 
         async with world(on_open=on_open, keep_headers=keep) as here:
             peer = await here.connect()
-            assert seen == ["yes", "1"]
-            if keep:
+            assert seen == (["yes", "1"] if touched else [])
+            if keep or touched:
                 assert peer.ws.headers.get("X-TEST") == "yes"
             else:
                 with pytest.raises(StateError, match="headers can be read until"):
@@ -74,7 +76,7 @@ def test_headers_and_query_until_on_open_has_returned(
     run(scenario())
 
 
-# -- the end -----------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------
 
 
 def use_everything(ws: Connection[Any]) -> None:
@@ -172,7 +174,22 @@ def test_another_thread_is_told_so(run: Run[None], name: str) -> None:
     run(scenario())
 
 
-# -- handlers that do everything while they are called -------------------------------------
+# -- handlers that do everything while they are called ---------------------------------
+
+
+def publish_much(ws: Connection[Any], other: Connection[Any]) -> None:
+    for _ in range(5):
+        ws.publish("a", b"x" * 300_000)
+
+
+def close_both(ws: Connection[Any], other: Connection[Any]) -> None:
+    ws.close()
+    other.abort()
+
+
+def flush(ws: Connection[Any], other: Connection[Any]) -> None:
+    ws.publish("a", "x")
+    ws.hub.flush()
 
 
 DEEDS: dict[str, Callable[[Connection[Any], Connection[Any]], object]] = {
@@ -180,12 +197,12 @@ DEEDS: dict[str, Callable[[Connection[Any], Connection[Any]], object]] = {
     "abort": lambda ws, other: ws.abort(),
     "close the other": lambda ws, other: other.close(4000, "done"),
     "abort the other": lambda ws, other: other.abort(),
-    "close both": lambda ws, other: (ws.close(), other.abort()),
+    "close both": close_both,
     "unsubscribe": lambda ws, other: (ws.unsubscribe("a"), other.unsubscribe("a")),
     "subscribe": lambda ws, other: (ws.subscribe("b"), other.subscribe("a")),
-    "publish": lambda ws, other: [ws.publish("a", b"x" * 300_000) for _ in range(5)],
+    "publish": publish_much,
     "broadcast": lambda ws, other: ws.hub.broadcast(b"x" * 300_000),
-    "flush": lambda ws, other: (ws.publish("a", "x"), ws.hub.flush()),
+    "flush": flush,
     "send much": lambda ws, other: [ws.send(b"x" * 10_000) for _ in range(500)],
 }
 
@@ -266,7 +283,7 @@ def test_early_bytes_come_after_on_open(run: Run[None]) -> None:
     run(scenario())
 
 
-# -- what they raise ---------------------------------------------------------------------
+# -- what they raise -------------------------------------------------------------------
 
 
 def failing(where: str, asynchronous: bool) -> dict[str, Any]:
@@ -395,7 +412,7 @@ def test_every_end_unsubscribes_and_says_so(run: Run[None], how: str) -> None:
     run(scenario())
 
 
-# -- asynchronous callbacks and tasks --------------------------------------------------------
+# -- asynchronous callbacks and tasks --------------------------------------------------
 
 
 def test_async_callbacks_run_one_at_a_time_in_order(run: Run[None]) -> None:
@@ -521,7 +538,7 @@ def test_a_coroutine_is_not_cancelled_when_its_peer_goes(run: Run[None]) -> None
     run(scenario())
 
 
-# -- nothing leaks -------------------------------------------------------------------------
+# -- nothing leaks ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["callbacks", "coroutine", "iterating", "async"])
@@ -540,15 +557,15 @@ def test_a_closed_connection_needs_no_collector(run: Run[None], kind: str) -> No
 
     async def later(ws: Connection[Any], *rest: object) -> None: ...
 
-    endpoint: dict[str, Any] = {
+    endpoints: dict[str, dict[str, Any]] = {
         "callbacks": {"on_message": lambda ws, message: ws.send(message)},
         "coroutine": {"coroutine": receiving},
         "iterating": {"coroutine": iterating},
         "async": {"on_message": later, "is_async": True},
-    }[kind]
+    }
 
     async def scenario() -> None:
-        async with world(**endpoint) as here:
+        async with world(**endpoints[kind]) as here:
             gc.collect()
             gc.disable()
             try:

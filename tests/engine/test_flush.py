@@ -59,7 +59,7 @@ def test_a_long_walk_gives_others_a_turn(run: Run[None]) -> None:
 
 def test_joining_and_leaving_a_walk_that_stands(run: Run[None]) -> None:
     seed = random.randrange(1 << 30)
-    print("seed", seed)
+    print("seed", seed)  # noqa: T201
     choose = random.Random(seed)
 
     async def scenario() -> None:
@@ -153,8 +153,8 @@ def test_large_publications_inside_handlers(
 def test_a_listed_connection_keeps_what_another_lane_publishes(
     run: Run[None], certificates: Certificates
 ) -> None:
-    """Fixed: its cursor there did not stand, the log was freed, and the visit at the end
-    of the tick read what was no more."""
+    """Fixed: its cursor there did not stand, the log was freed, and the visit at the
+    end of the tick read what was no more."""
 
     async def scenario() -> None:
         async with world() as here:

@@ -129,8 +129,8 @@ def test_bytes_leave_in_the_order_of_the_calls(
             for piece in pieces:
                 one.link.write(piece)
                 two.link.write(piece)
-            for listener in (one, two):
-                await until(lambda it=listener: it.received == b"".join(pieces))
+            whole = b"".join(pieces)
+            await until(lambda: one.received == two.received == whole)
             await end(one, two)
 
     run_on_each_loop(scenario())

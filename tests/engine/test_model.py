@@ -148,7 +148,7 @@ class Program:
         peers = [one for one in self.peers if one.connection.is_open and not one.lost]
         return self.random.choice(peers) if peers else None
 
-    # -- what an application may do ------------------------------------------------------
+    # -- what an application may do ----------------------------------------------------
 
     def send(self) -> None:
         if peer := self.open_peer():
@@ -170,7 +170,7 @@ class Program:
     def broadcast(self) -> None:
         payload = self.payload()
         excluded = self.open_peer() if self.random.random() < 0.4 else None
-        self.hub.broadcast(payload, exclude=excluded and excluded.connection)
+        self.hub.broadcast(payload, exclude=excluded.connection if excluded else None)
         for peer in self.peers:
             if peer.connection.is_open:
                 peer.handed.append(("*", payload, peer is not excluded))
@@ -254,7 +254,7 @@ class Program:
         for peer in self.peers:
             peer.connection.abort()
         async with asyncio.timeout(DEADLINE):
-            while self.hub.connection_count:
+            while self.hub.connection_count:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         for peer in self.peers:
             peer.socket.close()
@@ -280,7 +280,7 @@ def test_random_programs_deliver_what_the_model_says(
     base = int(os.environ.get("FASTWS_SEED", random.randrange(1 << 30)))
     rounds = int(os.environ.get("FASTWS_ROUNDS", "12"))
     for seed in range(base, base + rounds):
-        print(f"FASTWS_SEED={seed}")
+        print(f"FASTWS_SEED={seed}")  # noqa: T201
         runner(run_program(seed, members, certificates))
     counts = native_counts()
     assert counts["connections"] == counts["segments"] == counts["members"] == 0

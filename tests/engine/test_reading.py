@@ -206,8 +206,7 @@ def test_receive_waits_times_out_and_goes_on(run: Run[None]) -> None:
                 results.append((caught.value.code, caught.value.reason))
                 with pytest.raises(ConnectionClosed):
                     await ws.receive(timeout=1)
-                async for _ in ws:
-                    results.append("never")
+                results.extend([message async for message in ws])
 
             here.binding = type(here.binding)(coroutine=handler)
             peer = await here.connect()
@@ -315,9 +314,10 @@ def test_a_blocked_peer_gets_one_pong_at_most(run: Run[None]) -> None:
             await until(lambda: here.count("bytes_received") == 790)
             peer.ws.send("last")
             await peer.see_messages(count + 2)
-            assert peer.pongs == [b"0"]
+            # The first may have been on its way; of those that waited only the last.
+            assert peer.pongs in ([b"99"], [b"0", b"99"])
             peer.send(ping(b"again"))
-            await peer.see(lambda: peer.pongs == [b"0", b"again"])
+            await peer.see(lambda: peer.pongs[-1] == b"again")
 
     run(scenario())
 

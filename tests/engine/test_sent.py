@@ -116,7 +116,7 @@ def test_cancelling_one_who_waits_harms_nobody(run: Run[None]) -> None:
             second = asyncio.ensure_future(wait(peer.ws.drain()))
             await turns()
             first.cancel()
-            await peer.see(lambda: second.done())
+            await peer.see(second.done)
             assert first.cancelled()
 
     run(scenario())

@@ -14,7 +14,17 @@ from fastws.engine.memory import memory_pair
 from fastws.engine.sweep import Sweep
 from tests.conftest import Run
 from tests.engine.peers import turns, until, world
-from tests.support.frames import BINARY, CONTINUATION, PING, TEXT, close, frame, ping, pong, text
+from tests.support.frames import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    TEXT,
+    close,
+    frame,
+    ping,
+    pong,
+    text,
+)
 
 
 def test_a_silent_peer_is_pinged_at_every_interval(run: Run[None]) -> None:
@@ -24,7 +34,7 @@ def test_a_silent_peer_is_pinged_at_every_interval(run: Run[None]) -> None:
             peers = [await here.connect() for _ in range(30)]
             await here.pass_time(20)
             for peer in peers:
-                await peer.see(lambda peer=peer: len(peer.pings) >= 3)
+                await peer.see_pings(3)
             await turns()
             for peer in peers:
                 peer.pull()
@@ -64,12 +74,14 @@ def test_a_pong_gives_the_latency_and_keeps_the_connection(run: Run[None]) -> No
                 while len(peer.pings) == seen:
                     await here.pass_time(0.1)
                     peer.pull()
-                before = here.count("pongs_received")
+                answered = here.count("pongs_received") + 1
                 sent_at = here.clock.now
                 here.clock.now += 0.25
                 peer.send(pong(peer.pings[-1]))
-                await until(lambda before=before: here.count("pongs_received") > before)
-                assert peer.ws.latency == pytest.approx(here.clock.now - sent_at, abs=0.2)
+                await here.see_count("pongs_received", answered)
+                assert peer.ws.latency == pytest.approx(
+                    here.clock.now - sent_at, abs=0.2
+                )
             assert peer.ws.is_open
 
     run(scenario())
@@ -105,11 +117,9 @@ def test_any_received_byte_counts_as_life(run: Run[None], sign: bytes) -> None:
                 peer.pull()
                 if len(peer.pings) > seen:
                     seen = len(peer.pings)
-                    before = here.count("bytes_received")
+                    lived = here.count("bytes_received") + 1
                     peer.send(sign[:1] if seen == 1 else sign[1:2])
-                    await until(
-                        lambda before=before: here.count("bytes_received") > before
-                    )
+                    await here.see_count("bytes_received", lived)
                 if seen == 2:
                     break
             assert seen == 2
@@ -168,8 +178,8 @@ def test_a_peer_is_not_blamed_for_what_waits_unread(run: Run[None]) -> None:
 
         async def handler(ws: Connection[Any]) -> None:
             await gate.wait()
-            async for message in ws:
-                got.append(message)
+            got.extend([await ws.receive() for _ in range(65)])
+            await ws.receive()
 
         async with world(limits, coroutine=handler) as here:
             peer = await here.connect()
@@ -247,7 +257,9 @@ def test_a_peer_that_takes_a_few_bytes_is_not_stalled(run: Run[None]) -> None:
                 await here.stall(peer, 16_000)
                 await here.pass_time(2)
                 left = max(peer.ws.buffered, 1)
-                await peer.see(lambda left=left: peer.ws.buffered < left)
+                while peer.ws.buffered >= left:
+                    peer.pull()
+                    await turns(1)
             assert peer.ws.is_open
 
     run(scenario())
