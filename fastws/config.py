@@ -93,7 +93,7 @@ class Limits:
 
     # Life signs
     ping_interval: float | None = option(
-        25.0, "seconds of silence before a ping; under the 30–60 s of common proxies"
+        25.0, "seconds from ping to ping; under the 30–60 s of common proxies"
     )
     pong_timeout: float | None = option(
         10.0, "seconds from the ping reaching the kernel to any received byte"

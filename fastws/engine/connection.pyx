@@ -25,10 +25,11 @@ from .lane cimport (
     lane_subscription,
     lane_t,
     member_owes,
+    member_t,
     subscription_t,
     times_t,
 )
-from .log cimport log_bytes_from
+from .log cimport log_bytes_from, log_tick
 from .parser cimport CLOSE, parser_free, parser_init
 from .visit cimport blocked
 from .writing cimport CLOSED, CLOSING, FAILED, OPEN
@@ -189,7 +190,7 @@ cdef class Connection(Reading):
             self.queue_close(FASTWS_CLOSE_INTERNAL_ERROR, "")
             self.phase = CLOSING
             self.hub.watch_until(
-                self, self.hub.clock() + self.binding.data.error_close_timeout
+                self, self.hub.clock() + self.binding.data.close_timeout
             )
             self.read_on()
         return 0
@@ -303,6 +304,7 @@ cdef class Connection(Reading):
         cdef size_t pending = self.link.pending()
         cdef uint32_t slot
         cdef lane_t *lane
+        cdef member_t *member
         if pending != conn.stall_pending:
             conn.stall_pending = pending
             conn.stall_start = tick
@@ -311,9 +313,10 @@ cdef class Connection(Reading):
             return self._give_up("slow consumer")
         for slot in range(conn.subscription_count):
             lane = conn.subscriptions[slot].lane
+            member = &lane.members[conn.subscriptions[slot].index]
             if (
-                member_owes(lane, &lane.members[conn.subscriptions[slot].index])
-                and tick - conn.lag_start >= lane.rule.max_lag_age
+                member_owes(lane, member)
+                and tick - log_tick(&lane.log, member.next) >= lane.rule.max_lag_age
             ):
                 self.hub.counters.data.evicted_lag_age += 1
                 return self.evict("slow consumer")

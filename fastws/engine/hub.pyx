@@ -20,7 +20,7 @@ from .csrc cimport (
     fastws_frame_header_size,
     fastws_mask_copy,
 )
-from .flush cimport flush_slice, mark_lane, unmark_lane
+from .flush cimport clock_nanoseconds, flush_slice, mark_lane, unmark_lane
 from .lane cimport (
     CONN_BLOCKED,
     CONN_LINKED,
@@ -478,6 +478,7 @@ cdef class Hub:
             channel.number,
             0 if excluded == NULL else excluded.serial,
             0,
+            self.writer.tick,
         )
         if frame == NULL:
             raise MemoryError
@@ -615,9 +616,14 @@ cdef class Hub:
         return amount
 
     cdef int _visit_all_linked(self) except -1:
+        """For one slice of time; who is left stays listed for the next one."""
+        cdef uint64_t deadline = clock_nanoseconds() + self.slice_nanoseconds
         while self.writer.linked.count:
             self.writer.linked.count -= 1
             self._visit_linked(self.writer.linked.items[self.writer.linked.count])
+            if self.writer.linked.count and clock_nanoseconds() >= deadline:
+                self.counters.data.slices += 1
+                return self.wake()
         return 0
 
     cdef int _visit_linked(self, conn_t *conn) except -1:

@@ -8,7 +8,7 @@ ctypedef struct entry_t:
     uint64_t excluded   # serial of the connection that does not get it; 0: nobody
     uint64_t key        # id of the publication's key; 0: none
     uint32_t end        # offset of the first byte behind the frame, in its segment
-    uint32_t reserved
+    uint32_t tick       # when it was published, on the sweep's clock
 
 
 ctypedef struct segment_t:
@@ -58,7 +58,9 @@ cdef uint8_t *log_append(
     uint64_t number,
     uint64_t excluded,
     uint64_t key,
+    uint32_t tick,
 ) noexcept nogil
 cdef segment_t *log_find(const log_t *log, uint64_t index) noexcept nogil
 cdef uint64_t log_bytes_from(const log_t *log, uint64_t index) noexcept nogil
+cdef uint32_t log_tick(const log_t *log, uint64_t index) noexcept nogil
 cdef void log_trim(log_t *log, uint64_t index) noexcept nogil

@@ -91,6 +91,7 @@ cdef uint8_t *log_append(
     uint64_t number,
     uint64_t excluded,
     uint64_t key,
+    uint32_t tick,
 ) noexcept nogil:
     """Room for one frame of ``size`` bytes, entered in the log; NULL: no memory."""
     cdef segment_t *segment = NULL
@@ -111,6 +112,7 @@ cdef uint8_t *log_append(
     entry.number = number
     entry.excluded = excluded
     entry.key = key
+    entry.tick = tick
     entry.end = segment.used
     segment.count += 1
     log.next += 1
@@ -145,6 +147,12 @@ cdef uint64_t log_bytes_from(const log_t *log, uint64_t index) noexcept nogil:
         - segment.base
         - segment_start(segment, <uint32_t>(index - segment.first))
     )
+
+
+cdef uint32_t log_tick(const log_t *log, uint64_t index) noexcept nogil:
+    """When the frame ``index``, which must be there, was published."""
+    cdef segment_t *segment = log_find(log, index)
+    return segment_entry(segment, <uint32_t>(index - segment.first)).tick
 
 
 cdef void log_trim(log_t *log, uint64_t index) noexcept nogil:

@@ -52,6 +52,8 @@ cdef enum:
     RECEIVE_BUFFER = 262144
     # Or the kernel hides up to 4 MB per stalled peer.
     NOTSENT_LOWAT = 131072
+    # Encrypted bytes that a transport may hold before it says that it is full.
+    TLS_BUFFER = 65536
 
 
 cdef class _ReceiveBuffer:
@@ -99,9 +101,11 @@ cdef class TransportLink(Link):
         self.remote_address = transport.get_extra_info("peername")
         self.local_address = transport.get_extra_info("sockname")
         self.secure = transport.get_extra_info("sslcontext") is not None
-        # Zero on plain TCP: then pause and resume say exactly when it is empty. Under
-        # TLS a limit of zero would pause for good: both loops compare with >=.
-        if not self.secure:
+        # So pause and resume say exactly when the transport is empty. Under TLS they
+        # can't: both loops compare with >=, and a limit of zero would pause for good.
+        if self.secure:
+            transport.set_write_buffer_limits(high=TLS_BUFFER)
+        else:
             transport.set_write_buffer_limits(high=0)
         if sock is not None and sock.family in _INTERNET:
             self._tune(sock.fileno())
