@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import pytest
 import trustme
 import uvloop
+from hypothesis import settings
 
 from fastws.engine.counters import native_counts
 
@@ -35,6 +36,10 @@ LOOPS: dict[str, LoopFactory] = {
 }
 # Seconds a scenario may take: far more than any needs, less than the test's limit.
 DEADLINE = 30.0
+
+# How long an example takes says something about the machine only.
+settings.register_profile("fastws", deadline=None)
+settings.load_profile("fastws")
 
 
 def runner_on(factory: LoopFactory) -> Run[Any]:

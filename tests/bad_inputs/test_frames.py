@@ -332,8 +332,10 @@ def test_73_1_MiB_byte_by_byte(  # noqa: N802
     stream.check()
 
 
+@pytest.mark.unsanitized
 def test_73_cpu_time_is_linear(server: ServerProcess) -> None:
-    """Twice the size costs at most 2.2 times as much: the best of some tries."""
+    """Twice the size costs about twice as much, the best of some tries; were it
+    quadratic, it would cost four times as much."""
 
     def cost(size: int) -> float:
         data = binary(b"x" * size)
@@ -348,7 +350,7 @@ def test_73_cpu_time_is_linear(server: ServerProcess) -> None:
     cost(MIB // 2)
     single = min(cost(MIB // 2) for _ in range(5))
     double = min(cost(MIB) for _ in range(5))
-    assert double < 2.2 * single
+    assert double < 3 * single
 
 
 def test_81_tls_on_the_plain_port(
