@@ -471,10 +471,12 @@ def test_small_fragments_get_little_memory() -> None:
     assert parser.buffered <= 4096
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("opcode", [TEXT, BINARY], ids=["text", "binary"])
 @pytest.mark.parametrize("cut", [1, 7, 64, 512], ids="pieces-of-{}".format)
 def test_time_is_linear(opcode: int, cut: int) -> None:
-    """Twice the size costs at most 2.2 times as much: the best of some tries."""
+    """Twice the size costs about twice as much, the best of some tries; were it
+    quadratic, it would cost four times as much."""
 
     def cost(size: int) -> float:
         data = frame(opcode, "é".encode() * (size // 2))
@@ -491,4 +493,4 @@ def test_time_is_linear(opcode: int, cut: int) -> None:
     size = 196_608
     single = min(cost(size) for _ in range(9))
     double = min(cost(2 * size) for _ in range(9))
-    assert double < 2.2 * single
+    assert double < 3 * single
