@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Self
 
 from .client import Address, RawClient
-from .frames import PING, pong
 from .waits import DEADLINE, Deadline
 
 
@@ -16,7 +15,7 @@ class NumberedStream:
 
     def __init__(self, address: Address) -> None:
         self._client = RawClient(address)
-        self._client.upgrade("/subscribe/numbers")
+        self._client.upgrade("/stream/numbers")
         self._changed = threading.Condition()
         self._last: int | None = None
         self._fault: str | None = None
@@ -44,9 +43,6 @@ class NumberedStream:
             except (EOFError, TimeoutError, AssertionError) as error:
                 self._report(repr(error))
                 return
-            if one.opcode == PING:
-                self._client.send(pong(one.payload))
-                continue
             self._number(one.payload)
 
     def _number(self, payload: bytes) -> None:

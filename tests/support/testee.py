@@ -190,6 +190,8 @@ def add_websockets(app: App) -> None:
     app.websocket("/echo", echo)
     app.websocket("/echo-async", echo_async)
     app.websocket("/subscribe/{channel}", Subscribe())
+    # For the neighbour: on a fake clock its pong can't come in time.
+    app.websocket("/stream/{channel}", Subscribe(), limits=Limits(ping_interval=None))
     app.websocket("/json", JsonText())
     app.websocket("/obedient", Obedient())
     app.websocket("/small", echo, limits=Limits(max_message=1000))
