@@ -1,16 +1,19 @@
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator
 from typing import Any, TypeVar, overload
 
 from .writing import Writing
 
 _T = TypeVar("_T")
 
-class Receiver:
-    """Awaitable of the next message."""
+class Receiver(Coroutine[Any, Any, Any]):
+    """The next message, to be awaited; create_task() takes it too."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...
 
 class Reading(Writing):
     """The receiving half of a Connection."""
@@ -18,8 +21,8 @@ class Reading(Writing):
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Messages in order; ends on every close."""
     def __anext__(self) -> Awaitable[str | bytes]: ...
-    def receive(self, timeout: float | None = None) -> Awaitable[str | bytes]:
-        """Awaitable of the next message: str for text, bytes for binary.
+    def receive(self, timeout: float | None = None) -> Coroutine[Any, Any, str | bytes]:
+        """The next message: str for text, bytes for binary.
 
         Raises ConnectionClosed when there will be none, TimeoutError after ``timeout``
         seconds, StateError when another coroutine is receiving.

@@ -44,6 +44,7 @@ from .writing cimport CLOSED, CLOSING, ENDING, OPEN
 
 import asyncio
 import random
+from collections.abc import Coroutine
 from functools import partial
 
 from msgspec import convert as _convert
@@ -101,6 +102,22 @@ cdef class Receiver:
         if finished:
             raise StopIteration(result)
         return result
+
+    # A coroutine to whoever asks, so that create_task() takes it.
+
+    def send(self, value):
+        """One step of the coroutine."""
+        return self.__next__()
+
+    def throw(self, kind, value=None, traceback=None):
+        """End the coroutine with an exception."""
+        raise kind if value is None else value
+
+    def close(self) -> None:
+        """End the coroutine."""
+
+
+Coroutine.register(Receiver)
 
 
 cdef int _receiver_send(

@@ -220,6 +220,33 @@ def test_receive_waits_times_out_and_goes_on(run: Run[None]) -> None:
     run(scenario())
 
 
+def test_receive_is_a_coroutine_for_tasks(run: Run[None]) -> None:
+    async def scenario() -> None:
+        results: list[object] = []
+
+        async def handler(ws: Connection[Any]) -> None:
+            first = asyncio.create_task(ws.receive())
+            await asyncio.wait({first})
+            results.append(first.result())
+            second = asyncio.create_task(ws.receive())
+            await turns(1)
+            second.cancel()
+            await asyncio.wait({second})
+            results.append(second.cancelled())
+            results.append(await asyncio.wait_for(ws.receive(), 30))
+
+        async with world() as here:
+            here.binding = type(here.binding)(coroutine=handler)
+            peer = await here.connect()
+            peer.send(text("a"))
+            await until(lambda: len(results) == 2)
+            peer.send(text("b"))
+            await until(lambda: len(results) == 3)
+            assert results == ["a", True, "b"]
+
+    run(scenario())
+
+
 def test_a_cancelled_receive_loses_no_message(run: Run[None]) -> None:
     async def scenario() -> None:
         got: list[object] = []
