@@ -36,7 +36,7 @@ REACH: dict[str, tuple[str, ...]] = {
 
 # Within the engine a module reaches only ranks below its own.
 ENGINE_RANKS = (
-    ("csrc",),
+    ("csrc", "am_send"),
     ("counters", "kernels", "payload", "head", "sent"),
     ("parser", "log", "outbox", "request", "inbox"),
     ("lane", "handshake"),

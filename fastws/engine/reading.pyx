@@ -8,6 +8,7 @@ that are left are kept unparsed and the link reads no more.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 
+from .am_send cimport FASTWS_SET_AM_SEND, PYGEN_NEXT, PYGEN_RETURN
 from .binding cimport Binding
 from .csrc cimport (
     FASTWS_CLOSE_ABNORMAL,
@@ -54,17 +55,8 @@ from ..errors import ConnectionClosed, StateError
 
 
 cdef extern from "Python.h":
-    ctypedef int (*sendfunc)(PyObject *, PyObject *, PyObject **)
     void Py_DECREF(PyObject *object)
     void Py_INCREF(PyObject *object)
-
-
-cdef extern from *:
-    """
-    #define FASTWS_SET_AM_SEND(type, function) \
-        (((PyTypeObject *)(type))->tp_as_async->am_send = (sendfunc)(function))
-    """
-    void FASTWS_SET_AM_SEND(object type, void *function)
 
 
 cdef enum:
@@ -80,8 +72,6 @@ cdef enum:
     # `async for` takes what is there this long before it yields to the loop.
     RECEIVE_SLICE = 1000000
     RECEIVES_PER_LOOK = 16
-    PYGEN_RETURN = 0
-    PYGEN_NEXT = 1
 
 
 cdef class Receiver:
@@ -131,7 +121,6 @@ cdef int _receiver_send(
     return PYGEN_RETURN if finished else PYGEN_NEXT
 
 
-# Without am_send every message would be raised and caught inside a StopIteration.
 FASTWS_SET_AM_SEND(Receiver, <void *>_receiver_send)
 
 

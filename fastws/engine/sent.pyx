@@ -6,25 +6,12 @@ awaiting them costs no future, no allocation and no turn of the loop.
 
 from cpython.object cimport PyObject
 
+from .am_send cimport FASTWS_SET_AM_SEND, PYGEN_RETURN
+
 
 cdef extern from "Python.h":
-    ctypedef int (*sendfunc)(PyObject *, PyObject *, PyObject **)
-    ctypedef struct PyAsyncMethods:
-        sendfunc am_send
     void Py_INCREF(PyObject *object)
     PyObject *Py_None
-
-
-cdef extern from *:
-    """
-    #define FASTWS_SET_AM_SEND(type, function) \
-        (((PyTypeObject *)(type))->tp_as_async->am_send = (sendfunc)(function))
-    """
-    void FASTWS_SET_AM_SEND(object type, void *function)
-
-
-cdef enum:
-    PYGEN_RETURN = 0
 
 
 cdef class Sent:
@@ -56,8 +43,6 @@ cdef int _send_at_once(
     return PYGEN_RETURN
 
 
-# Cython has no syntax for am_send; without it every await would raise and catch a
-# StopIteration.
 FASTWS_SET_AM_SEND(Sent, <void *>_send_at_once)
 
 
