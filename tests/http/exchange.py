@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastws.config import Limits
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
-
-from fastws.config import Limits
 from fastws.http.peer import HttpPeer
 from fastws.http.service import Handler, WebSocketRoute
 
