@@ -167,6 +167,62 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """permessage-deflate (RFC 7692). Bytes; ``None`` is off."""
+
+    level: int = option(6, "zlib's level, 1 (fast) to 9 (small)")
+    window_bits: int = option(
+        12, "our window is 2 ** this many bytes, 9 to 15; a client may ask for less"
+    )
+    memory_level: int = option(5, "zlib's memLevel, 1 to 9")
+    threshold: int = option(
+        1024, "bytes of a message from which it is compressed unless asked otherwise"
+    )
+    max_size: int | None = option(
+        256 * KIB,
+        "bytes of a message up to which it is compressed unless asked otherwise",
+    )
+    max_ratio: int | None = option(
+        100,
+        "bytes that one received byte may inflate to, looked at from 64 KiB on, else "
+        "1009; deflate reaches about 1000",
+    )
+    server_context: bool = option(
+        False, "messages we send may refer to earlier ones: needed for cohorts"
+    )
+    client_context: bool = option(
+        False,
+        "clients' messages may refer to earlier ones: better for a client's bytes, and "
+        "up to 40 KiB for each connection that sends",
+    )
+
+    def __post_init__(self) -> None:
+        ranges = (("level", 1, 9), ("window_bits", 9, 15), ("memory_level", 1, 9))
+        for name, low, high in ranges:
+            value = getattr(self, name)
+            _require(
+                self,
+                _is_count(value) and low <= value <= high,
+                name,
+                f"a number from {low} to {high}",
+            )
+        _require(
+            self,
+            _is_count(self.threshold) and self.threshold >= 0,
+            "threshold",
+            "a number of bytes, not below 0",
+        )
+        for name in ("max_size", "max_ratio"):
+            value = getattr(self, name)
+            _require(
+                self,
+                value is None or (_is_count(value) and value > 0),
+                name,
+                "a number above 0, or None",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRule:
     """How the channels that match one pattern behave."""
 

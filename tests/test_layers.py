@@ -38,6 +38,7 @@ REACH: dict[str, tuple[str, ...]] = {
 ENGINE_RANKS = (
     ("csrc", "am_send"),
     ("counters", "kernels", "payload", "head", "sent"),
+    ("deflate",),
     ("parser", "log", "outbox", "request", "inbox"),
     ("lane", "handshake"),
     ("visit",),

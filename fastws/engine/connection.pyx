@@ -120,7 +120,7 @@ cdef class Connection(Reading):
         conn.next_ping = self.hub.writer.tick + <uint32_t>(
             interval - random.random() * 0.2 * interval
         )
-        parser_init(&self.parser, &self.binding.data.parser, self.client)
+        parser_init(&self.parser, &self.binding.data.parser, self.client, NULL)
         link.set_consumer(self)
         conn.flags |= CONN_BATCH
         try:

@@ -8,6 +8,8 @@ ctypedef struct native_t:
     int64_t outboxes
     int64_t members
     int64_t buffers
+    int64_t inflaters
+    int64_t deflaters
 
 
 ctypedef struct counters_t:

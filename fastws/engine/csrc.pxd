@@ -120,3 +120,49 @@ cdef extern from "utf8.h" nogil:
 
 cdef extern from "cpu.h" nogil:
     int fastws_cpu_has_avx2() noexcept
+
+
+cdef extern from "deflate.h" nogil:
+    enum:
+        FASTWS_WINDOW_BITS_MIN
+        FASTWS_WINDOW_BITS_MAX
+
+    enum:
+        FASTWS_INFLATE_DONE
+        FASTWS_INFLATE_FULL
+        FASTWS_INFLATE_ENDED
+        FASTWS_INFLATE_CORRUPT
+        FASTWS_INFLATE_MEMORY
+
+    ctypedef struct fastws_deflater:
+        pass
+    ctypedef struct fastws_inflater:
+        pass
+
+    int fastws_deflate_available() noexcept
+    fastws_deflater *fastws_deflater_new(
+        int level, int window_bits, int memory_level
+    ) noexcept
+    void fastws_deflater_free(fastws_deflater *self) noexcept
+    size_t fastws_deflate_bound(size_t length) noexcept
+    size_t fastws_deflate_message(
+        fastws_deflater *self,
+        const uint8_t *data,
+        size_t length,
+        uint8_t *out,
+        size_t room,
+        int keep_context,
+    ) noexcept
+    void fastws_deflater_reset(fastws_deflater *self) noexcept
+    fastws_inflater *fastws_inflater_new(int window_bits) noexcept
+    void fastws_inflater_free(fastws_inflater *self) noexcept
+    int fastws_inflater_reset(fastws_inflater *self, int window_bits) noexcept
+    int fastws_inflate(
+        fastws_inflater *self,
+        const uint8_t **data,
+        size_t *length,
+        uint8_t **out,
+        size_t *room,
+    ) noexcept
+    int fastws_inflater_is_complete(const fastws_inflater *self) noexcept
+    const uint8_t fastws_deflate_tail[4]

@@ -2,6 +2,8 @@ from cpython.object cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from .deflate cimport Agreement, inflating_t, inflation_t
+
 
 cdef enum Event:
     EVENT_RAISED = -1       # a Python exception is set (no memory)
@@ -27,6 +29,8 @@ cdef enum Fault:
     FAULT_UTF8
     FAULT_TOO_BIG
     FAULT_FRAGMENTS
+    FAULT_COMPRESSED
+    FAULT_RATIO
 
 
 ctypedef struct parser_limits_t:
@@ -55,15 +59,20 @@ ctypedef struct parser_t:
     uint8_t frame_opcode
     uint8_t final
     uint8_t ascii           # every byte of the message so far is ASCII
+    uint8_t compressed      # the message came with RSV1
     uint8_t control_length
     uint8_t *control        # payload of a control frame that came in pieces
+    inflating_t inflating
     # -- results
     uint8_t fault
     uint32_t close_code     # of the peer's Close frame; 1005 when it had none
 
 
 cdef void parser_init(
-    parser_t *parser, const parser_limits_t *limits, bint client
+    parser_t *parser,
+    const parser_limits_t *limits,
+    bint client,
+    const inflation_t *inflation,
 ) noexcept nogil
 cdef void parser_free(parser_t *parser) noexcept nogil
 cdef bint parser_idle(const parser_t *parser) noexcept nogil
@@ -77,5 +86,6 @@ cdef str fault_kind(uint8_t fault)
 cdef class Parser:
     cdef parser_t parser
     cdef parser_limits_t limits
+    cdef Agreement agreement    # owns what the parser inflates with
 
     cdef tuple _describe(self, Event event, PyObject *payload)

@@ -1,5 +1,7 @@
 from typing import Literal
 
+from .deflate import Agreement
+
 _Event = (
     tuple[Literal["message"], str | bytes]
     | tuple[Literal["ping", "pong"], bytes]
@@ -17,6 +19,8 @@ class Parser:
     (section 5.1). ``max_message`` bounds one message in bytes, all fragments together,
     and is checked at each frame header; ``None`` is no bound. ``max_fragments`` bounds
     its frames, empty ones included; ``None`` means ``max(1024, max_message // 256)``.
+    With an ``agreement`` messages may come compressed (RFC 7692); ``max_message`` then
+    bounds what they inflate to.
     """
 
     def __init__(
@@ -25,6 +29,7 @@ class Parser:
         client: bool = False,
         max_message: int | None = 1048576,
         max_fragments: int | None = None,
+        agreement: Agreement | None = None,
     ) -> None: ...
     @property
     def idle(self) -> bool:

@@ -22,6 +22,7 @@ from .counters cimport native
 from .csrc cimport (
     FASTWS_BIT_CONTROL,
     FASTWS_BIT_MASK,
+    FASTWS_BIT_RSV1,
     FASTWS_BITS_OPCODE,
     FASTWS_BITS_RSV,
     FASTWS_CLOSE_INVALID_DATA,
@@ -41,6 +42,16 @@ from .csrc cimport (
     fastws_frame_header,
     fastws_mask_copy,
     fastws_utf8_validate,
+)
+from .deflate cimport (
+    INFLATE_CORRUPT,
+    INFLATE_DONE,
+    INFLATE_NO_MEMORY,
+    Inflated,
+    inflating_begin,
+    inflating_drop,
+    inflating_finish,
+    inflating_step,
 )
 
 
@@ -67,6 +78,13 @@ cdef enum:
     # what really arrives, so a lying header costs its sender nothing of ours.
     FIRST_BUFFER = 65536
     CONTROL_BUFFER = 128
+    # Compressed payload is unmasked this many bytes at a time, on the stack.
+    UNMASKED = 4096
+    # What a message inflates to is guessed as this many times its size.
+    GUESSED_RATIO = 4
+    SMALLEST_GUESS = 512
+    # The ratio of a message that inflates to no more is nobody's concern.
+    RATIO_FROM = 65536
 
 
 # No limit: nothing that is not refused by its header reaches it.
@@ -86,13 +104,15 @@ _FAULTS = {
     FAULT_UTF8: ("invalid_utf8", FASTWS_CLOSE_INVALID_DATA),
     FAULT_TOO_BIG: ("message_too_big", FASTWS_CLOSE_TOO_BIG),
     FAULT_FRAGMENTS: ("too_many_fragments", FASTWS_CLOSE_POLICY_VIOLATION),
+    FAULT_COMPRESSED: ("bad_compressed_data", FASTWS_CLOSE_INVALID_DATA),
+    FAULT_RATIO: ("inflates_too_much", FASTWS_CLOSE_TOO_BIG),
 }
 
 
 cdef uint32_t fault_code(uint8_t fault) noexcept nogil:
-    if fault == FAULT_UTF8:
+    if fault == FAULT_UTF8 or fault == FAULT_COMPRESSED:
         return FASTWS_CLOSE_INVALID_DATA
-    if fault == FAULT_TOO_BIG:
+    if fault == FAULT_TOO_BIG or fault == FAULT_RATIO:
         return FASTWS_CLOSE_TOO_BIG
     if fault == FAULT_FRAGMENTS:
         return FASTWS_CLOSE_POLICY_VIOLATION
@@ -104,16 +124,22 @@ cdef str fault_kind(uint8_t fault):
 
 
 cdef void parser_init(
-    parser_t *parser, const parser_limits_t *limits, bint client
+    parser_t *parser,
+    const parser_limits_t *limits,
+    bint client,
+    const inflation_t *inflation,
 ) noexcept nogil:
+    """``limits`` and ``inflation`` (NULL: no compression) must outlive the parser."""
     memset(parser, 0, sizeof(parser_t))
     parser.limits = limits
     parser.client = client
+    parser.inflating.inflation = inflation
 
 
 cdef void parser_free(parser_t *parser) noexcept nogil:
     """Give back what is being assembled; the parser ignores everything from now on."""
     _drop_buffer(parser)
+    inflating_drop(&parser.inflating)
     if parser.control != NULL:
         free(parser.control)
         parser.control = NULL
@@ -213,7 +239,14 @@ cdef inline uint8_t _check_first_bytes(
     """What depends on extensions, on the message at hand and on our role."""
     cdef uint8_t opcode = data[0] & FASTWS_BITS_OPCODE
     if data[0] & FASTWS_BITS_RSV:
-        return FAULT_RESERVED_BITS
+        # RFC 7692 section 6: RSV1 on a data message's first frame, and nowhere else.
+        if (
+            parser.inflating.inflation == NULL
+            or data[0] & FASTWS_BITS_RSV != FASTWS_BIT_RSV1
+            or opcode == FASTWS_OP_CONTINUATION
+            or opcode & FASTWS_BIT_CONTROL
+        ):
+            return FAULT_RESERVED_BITS
     if opcode == FASTWS_OP_CONTINUATION:
         if parser.message_opcode == 0:
             return FAULT_CONTINUATION
@@ -245,19 +278,21 @@ cdef Event _begin_frame(
     cdef bint first = header.opcode != FASTWS_OP_CONTINUATION
     if header.opcode & FASTWS_BIT_CONTROL:
         return _begin_control(parser, header, position, end, payload)
-    if first and header.length > parser.limits.max_message:
-        return _fail(parser, FAULT_TOO_BIG)
-    if (
-        first
-        and header.fin
-        and header.length <= <uint64_t>(end - position[0])
-    ):
-        return _whole_message(parser, header, position, payload)
-    if first:
-        parser.message_opcode = header.opcode
-        parser.utf8 = 0
-        parser.ascii = True
-        parser.fragments = 0
+    if header.rsv or (parser.compressed and not first):
+        # What is too big shows while it inflates: little may become much, and what
+        # can't be compressed comes with a few bytes more than it has.
+        if first:
+            _begin_message(parser, header)
+            parser.compressed = True
+            parser.ascii = False
+            if not inflating_begin(&parser.inflating):
+                raise MemoryError
+    elif first:
+        if header.length > parser.limits.max_message:
+            return _fail(parser, FAULT_TOO_BIG)
+        if header.fin and header.length <= <uint64_t>(end - position[0]):
+            return _whole_message(parser, header, position, payload)
+        _begin_message(parser, header)
     # length <= max_message holds from the frame before, so this cannot wrap around.
     elif header.length > parser.limits.max_message - parser.length:
         return _fail(parser, FAULT_TOO_BIG)
@@ -270,6 +305,16 @@ cdef Event _begin_frame(
     parser.final = header.fin
     parser.state = READ_PAYLOAD
     return _read_payload(parser, position, end, payload)
+
+
+cdef inline void _begin_message(
+    parser_t *parser, const fastws_frame_header *header
+) noexcept nogil:
+    parser.message_opcode = header.opcode
+    parser.utf8 = 0
+    parser.ascii = True
+    parser.compressed = False
+    parser.fragments = 0
 
 
 # -- data frames -----------------------------------------------------------------------
@@ -319,9 +364,14 @@ cdef Event _read_payload(
     """Take what there is of the frame's payload into the message buffer."""
     cdef size_t taken = <size_t>(end - position[0])
     cdef uint8_t *target
+    cdef uint8_t fault
     if taken > parser.remaining:
         taken = <size_t>parser.remaining
-    if taken:
+    if parser.compressed:
+        fault = _take_compressed(parser, position, taken)
+        if fault:
+            return _fail(parser, fault)
+    elif taken:
         if not _reserve(parser, taken):
             raise MemoryError
         target = parser.buffer + parser.length
@@ -344,13 +394,94 @@ cdef Event _read_payload(
     return _finish_message(parser, payload)
 
 
+cdef uint8_t _take_compressed(
+    parser_t *parser, const uint8_t **position, size_t taken
+) except? 255:
+    """Inflate what there is of the frame's payload; a fault, or FAULT_NONE."""
+    cdef uint8_t unmasked[UNMASKED]
+    cdef size_t size
+    cdef uint8_t fault
+    while taken:
+        size = taken if taken < UNMASKED else UNMASKED
+        fastws_mask_copy(
+            unmasked, position[0], size, parser.key, parser.mask_offset
+        )
+        parser.mask_offset = <uint32_t>((parser.mask_offset + size) & 3)
+        position[0] += size
+        taken -= size
+        # Before it is inflated, so that the guess of `_room` knows what is left.
+        parser.remaining -= size
+        fault = _inflate(parser, unmasked, size)
+        if fault:
+            return fault
+    if parser.remaining == 0 and parser.final:
+        if not inflating_finish(&parser.inflating):
+            return FAULT_COMPRESSED
+    return FAULT_NONE
+
+
+cdef uint8_t _inflate(
+    parser_t *parser, const uint8_t *data, size_t length
+) except? 255:
+    """Into the message buffer, which never grows beyond what a message may have."""
+    cdef uint8_t beyond
+    cdef uint8_t *start
+    cdef uint8_t *out
+    cdef size_t room
+    cdef size_t written
+    cdef Inflated result
+    cdef uint32_t ratio = parser.inflating.inflation.ratio
+    while True:
+        if parser.length == parser.capacity and not _make_room(parser, length):
+            raise MemoryError
+        start = parser.buffer + parser.length
+        room = parser.capacity - parser.length
+        if room == 0:
+            # Full to the limit: one byte more says that it is over it.
+            start = &beyond
+            room = 1
+        out = start
+        result = inflating_step(&parser.inflating, &data, &length, &out, &room)
+        written = <size_t>(out - start)
+        if result == INFLATE_CORRUPT:
+            return FAULT_COMPRESSED
+        if result == INFLATE_NO_MEMORY:
+            raise MemoryError
+        if written and start == &beyond:
+            return FAULT_TOO_BIG
+        parser.length += written
+        if ratio and parser.length > RATIO_FROM:
+            if parser.length // ratio > parser.inflating.wire:
+                return FAULT_RATIO
+        if written and parser.message_opcode == FASTWS_OP_TEXT:
+            if not fastws_utf8_validate(&parser.utf8, start, written):
+                return FAULT_UTF8
+        if result == INFLATE_DONE:
+            return FAULT_NONE
+
+
+cdef bint _make_room(parser_t *parser, size_t waiting) noexcept nogil:
+    """For what inflates from the ``waiting`` bytes at hand and those that the frame
+    still announces: a guess first, then twice as much each time."""
+    cdef uint64_t most = parser.limits.max_message
+    cdef size_t capacity = parser.capacity * 2
+    if capacity == 0:
+        if parser.remaining < UNMASKED:
+            waiting += <size_t>parser.remaining
+        capacity = waiting * GUESSED_RATIO
+        if capacity < SMALLEST_GUESS:
+            capacity = SMALLEST_GUESS
+    if capacity > most:
+        capacity = <size_t>most
+    return capacity == parser.capacity or _resize(parser, capacity)
+
+
 cdef bint _reserve(parser_t *parser, size_t wanted) noexcept nogil:
     """Room for ``wanted`` more bytes: from min(length, 64 KiB) on, half as much again
     each time, never beyond what the frame at hand has announced."""
     cdef size_t needed = parser.length + wanted
     cdef uint64_t announced = parser.length + parser.remaining
     cdef size_t capacity
-    cdef uint8_t *buffer
     if needed <= parser.capacity:
         return True
     capacity = parser.capacity + (parser.capacity >> 1)
@@ -365,7 +496,11 @@ cdef bint _reserve(parser_t *parser, size_t wanted) noexcept nogil:
         capacity = 4096
     if capacity < needed:
         capacity = needed
-    buffer = <uint8_t *>realloc(parser.buffer, capacity)
+    return _resize(parser, capacity)
+
+
+cdef bint _resize(parser_t *parser, size_t capacity) noexcept nogil:
+    cdef uint8_t *buffer = <uint8_t *>realloc(parser.buffer, capacity)
     if buffer == NULL:
         return False
     if parser.buffer == NULL:
@@ -383,6 +518,7 @@ cdef void _drop_buffer(parser_t *parser) noexcept nogil:
     parser.capacity = 0
     parser.length = 0
     parser.message_opcode = 0
+    parser.compressed = False
 
 
 cdef Event _finish_message(
@@ -515,8 +651,14 @@ cdef class Parser:
     """The parser by itself, for tests, fuzzing and tools. Owns its native state."""
 
     def __cinit__(
-        self, *, bint client=False, max_message=1 << 20, max_fragments=None
+        self,
+        *,
+        bint client=False,
+        max_message=1 << 20,
+        max_fragments=None,
+        Agreement agreement=None,
     ):
+        self.agreement = agreement
         self.limits.max_message = (
             UNLIMITED if max_message is None else <uint64_t>max_message
         )
@@ -526,7 +668,12 @@ cdef class Parser:
             self.limits.max_fragments = 1024
         else:
             self.limits.max_fragments = self.limits.max_message // 256
-        parser_init(&self.parser, &self.limits, client)
+        parser_init(
+            &self.parser,
+            &self.limits,
+            client,
+            NULL if agreement is None else &agreement.inflation,
+        )
 
     def __dealloc__(self):
         parser_free(&self.parser)

@@ -1,0 +1,84 @@
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
+
+from .csrc cimport fastws_deflater, fastws_inflater
+
+
+cdef enum:
+    WINDOW_SIZES = 16       # indexed by window bits, of which 8 to 15 are used
+
+
+cdef enum Inflated:
+    INFLATE_NO_MEMORY = -2
+    INFLATE_CORRUPT = -1
+    INFLATE_DONE = 0        # all input is used and all its output written
+    INFLATE_FULL = 1        # there may be more output than room
+
+
+ctypedef struct streams_t:
+    # zlib streams of one loop that nobody uses now.
+    fastws_deflater *deflaters[WINDOW_SIZES]
+    fastws_inflater *inflaters[WINDOW_SIZES]
+    int level
+    int memory_level
+
+
+ctypedef struct inflation_t:
+    # How a peer's messages are inflated: shared by all who agreed on the same.
+    streams_t *streams
+    int window_bits
+    bint keeps_context      # a message may refer to the peer's earlier ones
+    uint32_t ratio          # bytes out per byte in that are too much; 0: no limit
+
+
+ctypedef struct inflating_t:
+    # A parser's side of it.
+    const inflation_t *inflation    # NULL: the extension was not agreed on
+    fastws_inflater *stream         # during a message; longer when it keeps context
+    size_t wire                     # bytes of the message as they came
+    bint ended                      # the input so far ends with a last block
+
+
+cdef bint inflating_begin(inflating_t *self) noexcept nogil
+cdef Inflated inflating_step(
+    inflating_t *self,
+    const uint8_t **data,
+    size_t *length,
+    uint8_t **out,
+    size_t *room,
+) noexcept nogil
+cdef bint inflating_finish(inflating_t *self) noexcept nogil
+cdef void inflating_drop(inflating_t *self) noexcept nogil
+
+
+cdef class Agreement:
+    cdef readonly Deflate deflate       # owns the streams
+    cdef readonly bytes response        # what a server answers
+    # -- what we send
+    cdef readonly int send_bits         # window
+    cdef readonly bint send_context     # a message may refer to earlier ones
+    # -- what the peer sends
+    cdef readonly int receive_bits
+    cdef readonly bint receive_context
+    cdef inflation_t inflation
+
+
+cdef class Deflate:
+    cdef readonly object rule           # config.Compression
+    cdef streams_t streams
+    cdef dict _agreements               # offer -> Agreement or None
+
+    cdef Agreement _choose(self, dict parameters)
+    cdef Agreement _agreement(self)
+    cdef Agreement _settle(self, Agreement agreement)
+    cdef size_t compress(
+        self,
+        int window_bits,
+        const uint8_t *data,
+        size_t length,
+        uint8_t *out,
+        size_t room,
+    ) noexcept nogil
+
+
+cdef size_t deflate_bound(size_t length) noexcept nogil
