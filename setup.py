@@ -59,7 +59,12 @@ X86_64 = ("x86_64", "amd64")
 AARCH64 = ("aarch64", "arm64")
 ANYWHERE = X86_64 + AARCH64 + (platform.machine().lower(),)
 LIBRARIES = (
-    ("fastws_base", ("mask.c", "utf8.c", "cpu.c", "zlib_library.c", "deflate.c"), ANYWHERE, ()),
+    (
+        "fastws_base",
+        ("mask.c", "utf8.c", "cpu.c", "zlib_library.c", "deflate.c"),
+        ANYWHERE,
+        (),
+    ),
     ("fastws_sse2", ("mask_sse2.c",), X86_64, ("-msse2",)),
     ("fastws_avx2", ("mask_avx2.c",), X86_64, ("-mavx2",)),
     ("fastws_neon", ("mask_neon.c",), AARCH64, ()),

@@ -13,7 +13,7 @@ if sys.platform == "win32":
 
 from .app import App
 from .codes import CloseCode, Opcode
-from .config import ChannelRule, Config, Limits
+from .config import ChannelRule, Compression, Config, Limits
 from .endpoint import Endpoint
 from .engine.connection import Connection
 from .engine.handshake import Request
@@ -35,6 +35,7 @@ __all__ = [
     "App",
     "ChannelRule",
     "CloseCode",
+    "Compression",
     "Config",
     "ConfigError",
     "Connection",

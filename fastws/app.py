@@ -11,12 +11,21 @@ from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from string import ascii_letters, digits
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from .codes import CloseCode
-from .config import ChannelOptions, ChannelRule, Config, Limits, ServerOptions
+from .config import (
+    ChannelOptions,
+    ChannelRule,
+    Compression,
+    Config,
+    Limits,
+    ServerOptions,
+    compression_rule,
+)
 from .endpoint import EndpointLike, bind
 from .engine.counters import Counters
+from .engine.deflate import require_zlib
 from .errors import ConfigError, StateError
 from .http.service import Handler, UpgradeHook, WebSocketRoute
 from .http.static import StaticFiles
@@ -114,6 +123,7 @@ class App:
         upgrade: UpgradeHook | None = None,
         subprotocols: Iterable[str] = (),
         limits: Limits | None = None,
+        compression: Compression | bool | None = None,
         keep_headers: bool = False,
     ) -> Callable[[EndpointT], EndpointT]: ...
 
@@ -126,6 +136,7 @@ class App:
         upgrade: UpgradeHook | None = None,
         subprotocols: Iterable[str] = (),
         limits: Limits | None = None,
+        compression: Compression | bool | None = None,
         keep_headers: bool = False,
     ) -> EndpointT: ...
 
@@ -137,6 +148,7 @@ class App:
         upgrade: UpgradeHook | None = None,
         subprotocols: Iterable[str] = (),
         limits: Limits | None = None,
+        compression: Compression | bool | None = None,
         keep_headers: bool = False,
     ) -> Any:
         """Point a path at an endpoint; without ``endpoint`` it is a decorator.
@@ -146,7 +158,8 @@ class App:
         a coroutine function that takes the connection, a class derived from Endpoint
         (one instance is made) or such an instance. ``upgrade``, a plain or coroutine
         function, sees the request and may raise Reject. ``subprotocols`` are the
-        names we speak, best first. ``limits`` replace the App's on this route.
+        names we speak, best first. ``limits`` replace the App's on this route,
+        ``compression`` the server's: ``True`` switches it on, ``False`` off.
         ``keep_headers`` keeps headers and query readable after ``on_open``.
 
         Raises ConfigError for a path that is wrong or taken, TypeError for an endpoint
@@ -160,6 +173,7 @@ class App:
                 f"limits must be a fastws.Limits, not {type(limits).__name__}"
             )
         names = _checked_subprotocols(subprotocols)
+        compresses = self._checked_compression(compression)
 
         def register(endpoint: EndpointT) -> EndpointT:
             applied = limits if limits is not None else self.limits
@@ -167,12 +181,31 @@ class App:
                 endpoint, app=self, limits=applied, keep_headers=keep_headers
             )
             route = WebSocketRoute(
-                binding=binding, upgrade=upgrade, subprotocols=names, limits=applied
+                binding=binding,
+                upgrade=upgrade,
+                subprotocols=names,
+                limits=applied,
+                compression=compresses,
             )
             self.routes.add_websocket(path, route)
             return endpoint
 
         return register if endpoint is None else register(endpoint)
+
+    def _checked_compression(
+        self, given: Compression | bool | None
+    ) -> Compression | Literal[False] | None:
+        if given is None or given is False:
+            return given
+        if not isinstance(given, Compression | bool):
+            raise TypeError(
+                "compression must be a fastws.Compression, True, False or None, "
+                f"not {type(given).__name__}"
+            )
+        require_zlib()
+        if given is True:
+            return compression_rule(self.config.compression) or Compression()
+        return given
 
     # HTTP routes
 
@@ -412,7 +445,8 @@ class App:
         """Make a server of this App; ``start`` it, ``run`` it, or ``async with`` it.
 
         ``options`` are fields of Config and replace those of the App's ``config``.
-        Raises ConfigError for an option that does not exist or has a wrong value.
+        Raises ConfigError for an option that does not exist, has a wrong value or, as
+        compression, needs a library that the machine does not have.
         """
         known = {one.name for one in fields(Config)}
         for name in options:
@@ -430,7 +464,10 @@ class App:
             options = {"ssl_certificate": None, "ssl_key": None, **options}
         elif options.get("ssl_certificate") is not None:
             options = {"ssl": None, **options}
-        return Server(self, replace(self.config, **options))
+        server = Server(self, replace(self.config, **options))
+        if server.compression is not None:
+            require_zlib()
+        return server
 
     def serve(self, **options: Unpack[ServerOptions]) -> Server:
         """Serve inside a running loop: ``async with app.serve(port=0) as server:``.

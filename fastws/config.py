@@ -15,7 +15,15 @@ from typing import Any, TypedDict, get_args
 from .errors import ConfigError
 from .types import LinkKind, LoopKind, SlowPolicy
 
-__all__ = ["ChannelOptions", "ChannelRule", "Config", "Limits", "ServerOptions"]
+__all__ = [
+    "ChannelOptions",
+    "ChannelRule",
+    "Compression",
+    "Config",
+    "Limits",
+    "ServerOptions",
+    "compression_rule",
+]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -222,6 +230,13 @@ class Compression:
             )
 
 
+def compression_rule(given: Compression | bool | None) -> Compression | None:
+    """What an option called ``compression`` stands for."""
+    if given is True:
+        return Compression()
+    return given or None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRule:
     """How the channels that match one pattern behave."""
@@ -295,6 +310,10 @@ class Config:
     )
     loop: LoopKind = option("auto", "event loop that run() makes")
     link: LinkKind = option("auto", "what carries the bytes of a connection")
+    compression: Compression | bool | None = option(
+        None,
+        "permessage-deflate with clients that offer it; routes may have their own",
+    )
     limits: Limits = field(
         default_factory=Limits, metadata={"about": "what one peer may cost"}
     )
@@ -333,6 +352,13 @@ class Config:
                 "one of " + ", ".join(repr(kind) for kind in kinds),
             )
         _require(self, isinstance(self.limits, Limits), "limits", "a fastws.Limits")
+        _require(
+            self,
+            self.compression is None
+            or isinstance(self.compression, Compression | bool),
+            "compression",
+            "a fastws.Compression, True, False or None",
+        )
         self._check_tls()
         self._check_origins()
 
@@ -377,3 +403,4 @@ class ServerOptions(TypedDict, total=False):
     allowed_origins: Sequence[str] | None
     loop: LoopKind
     link: LinkKind
+    compression: Compression | bool | None

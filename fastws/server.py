@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .codes import CloseCode
-from .config import Config
+from .config import Config, compression_rule
 from .engine.uvlink import UvLink
 from .errors import StartupError, StateError
 from .http.peer import HttpPeer
@@ -26,7 +26,7 @@ from .runtime import GONE_INTERVAL, gone
 
 if TYPE_CHECKING:
     from .app import App
-    from .config import Limits
+    from .config import Compression, Limits
     from .engine.connection import Connection
     from .engine.hub import Hub
     from .engine.link import Link
@@ -92,6 +92,7 @@ class Server:
     def __init__(self, app: App, config: Config) -> None:
         self.app = app
         self.config = config
+        self._compression = compression_rule(config.compression)
         self._state = _State.NEW
         self._closed = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -162,6 +163,11 @@ class Server:
     def debug(self) -> bool:
         """Development mode, see ``Config.debug``."""
         return self.config.debug
+
+    @property
+    def compression(self) -> Compression | None:
+        """How connections compress where their route does not say; ``None``: not."""
+        return self._compression
 
     def websocket_route(
         self, path: str

@@ -20,8 +20,9 @@ from urllib.parse import quote
 
 from .app import App
 from .codes import CloseCode
-from .config import Limits
+from .config import Compression, Limits, compression_rule
 from .engine.connection import Connection
+from .engine.deflate import Deflate
 from .engine.handshake import check_response, client_request
 from .engine.hub import Hub
 from .engine.link import ByteConsumer, Link
@@ -50,14 +51,16 @@ async def connect(
     origin: str | None = None,
     host: str = "testserver",
     limits: Limits | None = None,
+    compression: Compression | bool | None = None,
 ) -> AsyncIterator[Connection[Any]]:
     """Open a WebSocket to an App, in memory; gives the client's end of it.
 
     The App is served for as long as the block runs: its lifespan starts before the
     handshake and ends behind the block, unless something else is serving it too.
     ``path`` may have a query. ``headers``, ``origin`` and ``host`` go into the request,
-    ``subprotocols`` are offered in this order, ``limits`` are the client's own. Leaving
-    the block closes the connection with 1000, if it is open, and waits for the answer.
+    ``subprotocols`` are offered in this order, ``limits`` and ``compression`` are the
+    client's own. Leaving the block closes the connection with 1000, if it is open, and
+    waits for the answer.
 
     Raises HandshakeError, with ``status``, ``headers`` and ``body``, when the App
     answers the handshake with anything but 101.
@@ -70,7 +73,9 @@ async def connect(
         sweep.start()
         try:
             server_link, client_link = memory_pair(hub, client_hub)
-            opening = _Opening(client_hub, client_link, subprotocols)
+            rule = compression_rule(compression)
+            deflate = None if rule is None else client_hub.deflate(rule)
+            opening = _Opening(client_hub, client_link, subprotocols, deflate)
             client_link.set_consumer(opening)
             server_link.set_consumer(HttpPeer(app.server(), hub, server_link))
             opening.request(host, path, origin, headers)
@@ -104,12 +109,19 @@ async def _close(
 class _Opening(ByteConsumer):
     """The client's side of the opening handshake."""
 
-    def __init__(self, hub: Hub, link: Link, subprotocols: Sequence[str]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        link: Link,
+        subprotocols: Sequence[str],
+        deflate: Deflate | None,
+    ) -> None:
         super().__init__(hub, link)
         self._hub = hub
         self._link = link
         self._key = base64.b64encode(secrets.token_bytes(16)).decode()
         self._subprotocols = tuple(subprotocols)
+        self._deflate = deflate
         self._received = bytearray()
         self._refusal: HandshakeError | None = None
         self._answered: asyncio.Future[Connection[Any]] = asyncio.Future()
@@ -128,6 +140,7 @@ class _Opening(ByteConsumer):
                 quote(path, safe=_TARGET),
                 self._key,
                 subprotocols=self._subprotocols,
+                extensions=None if self._deflate is None else self._deflate.offer(),
                 origin=origin,
                 headers=headers,
             )
@@ -147,7 +160,9 @@ class _Opening(ByteConsumer):
         if not end or self._refusal is not None or self._answered.done():
             return
         try:
-            subprotocol = check_response(head + end, self._key, self._subprotocols)
+            subprotocol, agreement = check_response(
+                head + end, self._key, self._subprotocols, self._deflate
+            )
         except HandshakeError as refusal:
             # Its body follows: the server closes behind it.
             self._refusal = refusal
@@ -157,7 +172,12 @@ class _Opening(ByteConsumer):
             # At once: whatever comes next is for the connection.
             self._answered.set_result(
                 Connection.open_client(
-                    self._hub, self._link, self._hub.limits, subprotocol, early
+                    self._hub,
+                    self._link,
+                    self._hub.limits,
+                    subprotocol,
+                    early,
+                    agreement,
                 )
             )
 

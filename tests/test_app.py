@@ -12,6 +12,7 @@ import pytest
 from fastws import (
     App,
     ChannelRule,
+    Compression,
     Config,
     ConfigError,
     Connection,
@@ -64,6 +65,46 @@ def test_a_route_has_the_limits_it_was_given_or_the_apps() -> None:
     app.websocket("/default", echo)
     routes = [app.routes.websocket(path) for path in ("/own", "/default")]
     assert [found and found[0].limits.max_message for found in routes] == [10, 20]
+
+
+def test_a_route_has_the_compression_it_was_given_or_the_servers() -> None:
+    small = Compression(level=1)
+    app = App(Config(compression=small))
+    for path, given, expected in (
+        ("/a", None, None),
+        ("/b", False, False),
+        ("/c", True, small),
+        ("/d", Compression(level=9), Compression(level=9)),
+    ):
+        app.websocket(path, echo, compression=given)
+        found = app.routes.websocket(path)
+        assert found is not None
+        assert found[0].compression == expected
+    plain = App()
+    plain.websocket("/a", echo, compression=True)
+    found = plain.routes.websocket("/a")
+    assert found is not None
+    assert found[0].compression == Compression()
+    assert app.server().compression == small
+    assert app.server(compression=False).compression is None
+    assert plain.server().compression is None
+    assert plain.server(compression=True).compression == Compression()
+    with pytest.raises(TypeError, match="compression must be a"):
+        app.websocket("/e", echo, compression=6)  # type: ignore[call-overload]
+
+
+def test_compression_needs_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ConfigError("compression needs zlib")
+
+    monkeypatch.setattr("fastws.app.require_zlib", missing)
+    app = App()
+    app.websocket("/a", echo, compression=False)
+    app.server()
+    with pytest.raises(ConfigError, match="needs zlib"):
+        app.websocket("/b", echo, compression=True)
+    with pytest.raises(ConfigError, match="needs zlib"):
+        app.server(compression=True)
 
 
 def test_a_path_is_taken_once() -> None:

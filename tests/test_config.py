@@ -11,10 +11,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from fastws import ChannelRule, Config, ConfigError, Limits
-from fastws.config import ChannelOptions, ServerOptions
+from fastws import ChannelRule, Compression, Config, ConfigError, Limits
+from fastws.config import ChannelOptions, ServerOptions, compression_rule
 
-RECORDS: list[type[Any]] = [Limits, ChannelRule, Config]
+RECORDS: list[type[Any]] = [Limits, Compression, ChannelRule, Config]
 
 # The table of secure defaults; a change here is a change of policy.
 DEFAULTS: dict[str, object] = {
@@ -187,6 +187,40 @@ def test_the_two_ways_to_tls_exclude_each_other() -> None:
         Config(ssl_key="key.pem")
 
 
+def test_compression_is_off_unless_it_is_asked_for() -> None:
+    assert Config().compression is None
+    assert compression_rule(None) is None
+    assert compression_rule(False) is None
+    assert compression_rule(True) == Compression()
+    rule = Compression(level=1)
+    assert compression_rule(rule) is rule
+    with pytest.raises(ConfigError, match=r"Config\.compression must be"):
+        Config(compression="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"level": 0},
+        {"level": 10},
+        {"level": True},
+        {"window_bits": 8},
+        {"window_bits": 16},
+        {"memory_level": 0},
+        {"memory_level": 10},
+        {"threshold": -1},
+        {"threshold": None},
+        {"max_size": 0},
+        {"max_ratio": 0},
+        {"max_ratio": 1.5},
+    ],
+)
+def test_a_wrong_compression_rule_is_refused(rule: dict[str, Any]) -> None:
+    (name,) = rule
+    with pytest.raises(ConfigError, match=rf"Compression\.{name} must be"):
+        Compression(**rule)
+
+
 @pytest.mark.parametrize(
     ("options", "record", "own"),
     [(ChannelOptions, ChannelRule, set()), (ServerOptions, Config, {"limits"})],
@@ -214,7 +248,7 @@ def test_the_manual_has_every_option_with_its_default() -> None:
     manual = Path(__file__).parents[1] / "docs" / "limits.md"
     expected = {
         one.name: "Limits()" if one.name == "limits" else str(getattr(made, one.name))
-        for made in (Limits(), ChannelRule(), Config())
+        for made in (Limits(), Compression(), ChannelRule(), Config())
         for one in fields(made)
     }
     assert dict(DOCUMENTED.findall(manual.read_text())) == expected

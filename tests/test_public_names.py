@@ -21,6 +21,7 @@ PUBLIC = {
     "App",
     "ChannelRule",
     "CloseCode",
+    "Compression",
     "Config",
     "ConfigError",
     "Connection",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -11,6 +12,8 @@ import pytest
 
 from fastws import (
     App,
+    Compression,
+    Config,
     Connection,
     ConnectionClosed,
     Endpoint,
@@ -260,3 +263,30 @@ def test_connections_share_the_served_app(run: Any) -> None:
 
     run(scenario())
     assert starts == [app]
+
+
+@pytest.mark.parametrize("context", [False, True], ids=["stateless", "context"])
+def test_a_client_in_memory_may_compress(run_on_each_loop: Any, context: bool) -> None:
+    rule = Compression(
+        threshold=0, max_size=None, client_context=context, server_context=context
+    )
+    app = App(Config(compression=rule))
+    app.websocket("/echo", echo)
+
+    async def scenario() -> None:
+        async with connect(app, "/echo", compression=rule) as ws:
+            assert ws.agreement is not None
+            assert ws.agreement.receive_context == context
+            large = random.Random(1).randbytes(10_000).hex().encode() * 10
+            for message in ("text " * 100, large, "", "ä€😀" * 50, "x"):
+                await ws.send(message)
+                assert await ws.receive(DEADLINE) == message
+            counters = app.counters.snapshot()
+            assert counters["inflated_messages"] == 3
+            assert counters["compressed_messages"] == 3
+        async with connect(app, "/echo") as ws:
+            assert ws.agreement is None
+            await ws.send("text " * 100)
+            assert await ws.receive(DEADLINE) == "text " * 100
+
+    run_on_each_loop(scenario())

@@ -39,7 +39,7 @@ def config_options(function: FunctionT) -> FunctionT:
 def _config_option(one: Field[Any], hint: Any) -> Callable[[FunctionT], FunctionT]:
     about = one.metadata["about"]
     flag = "--" + one.name.replace("_", "-")
-    if hint is bool:
+    if bool in (hint, *get_args(hint)):
         return click.option(f"{flag}/--no-{flag[2:]}", default=None, help=about)
     kind, multiple = _click_type(one.name, hint)
     if one.default is not None and not multiple:

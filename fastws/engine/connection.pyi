@@ -6,6 +6,7 @@ from typing_extensions import TypeVar
 
 from ..config import Limits
 from .binding import Binding
+from .deflate import Agreement
 from .hub import Hub
 from .link import Link
 from .reading import Reading
@@ -43,9 +44,11 @@ class Connection(Reading, Generic[_S]):
         params: dict[str, str],
         subprotocol: str | None,
         early: bytes = b"",
+        agreement: Agreement | None = None,
     ) -> Connection[Any]:
         """Take over a link whose upgrade has been answered; run the endpoint. ``early``
-        is what came behind the request."""
+        is what came behind the request, ``agreement`` what was agreed on about
+        compression."""
     @staticmethod
     def open_client(
         hub: Hub,
@@ -53,6 +56,7 @@ class Connection(Reading, Generic[_S]):
         limits: Limits,
         subprotocol: str | None = None,
         early: bytes = b"",
+        agreement: Agreement | None = None,
     ) -> Connection[Any]:
         """The other end: masks what it sends, and is read by ``receive``."""
     @property

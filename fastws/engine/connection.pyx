@@ -15,6 +15,7 @@ from .csrc cimport (
     FASTWS_CLOSE_NORMAL,
     FASTWS_CLOSE_POLICY_VIOLATION,
 )
+from .deflate cimport Agreement
 from .hub cimport Channel, Hub
 from .inbox cimport inbox_clear
 from .lane cimport (
@@ -73,6 +74,7 @@ cdef class Connection(Reading):
         dict params not None,
         subprotocol,
         bytes early=b"",
+        Agreement agreement=None,
     ) -> Connection:
         """Take over a link whose upgrade has been answered; run the endpoint."""
         cdef Connection self = Connection.__new__(Connection)
@@ -82,12 +84,18 @@ cdef class Connection(Reading):
         self.path = request.path
         self.params = params
         self.subprotocol = subprotocol
+        self.agreement = agreement
         self.begin(link, early)
         return self
 
     @staticmethod
     def open_client(
-        Hub hub not None, Link link not None, limits, subprotocol=None, bytes early=b""
+        Hub hub not None,
+        Link link not None,
+        limits,
+        subprotocol=None,
+        bytes early=b"",
+        Agreement agreement=None,
     ) -> Connection:
         """The other end: masks what it sends, and is read by ``receive``."""
         cdef Connection self = Connection.__new__(Connection)
@@ -97,6 +105,7 @@ cdef class Connection(Reading):
         self.path = ""
         self.params = {}
         self.subprotocol = subprotocol
+        self.agreement = agreement
         self.begin(link, early)
         return self
 
@@ -120,7 +129,12 @@ cdef class Connection(Reading):
         conn.next_ping = self.hub.writer.tick + <uint32_t>(
             interval - random.random() * 0.2 * interval
         )
-        parser_init(&self.parser, &self.binding.data.parser, self.client, NULL)
+        parser_init(
+            &self.parser,
+            &self.binding.data.parser,
+            self.client,
+            NULL if self.agreement is None else &self.agreement.inflation,
+        )
         link.set_consumer(self)
         conn.flags |= CONN_BATCH
         try:

@@ -42,6 +42,14 @@ ctypedef struct counters_t:
     uint64_t close_timeouts
     uint64_t message_timeouts
     uint64_t handshake_timeouts
+    # -- compression
+    uint64_t compressed_messages
+    uint64_t compress_bytes_in      # of all that it was tried on
+    uint64_t compress_bytes_out     # what of these got no smaller counts as it was
+    uint64_t compress_nanoseconds
+    uint64_t inflated_messages
+    uint64_t inflate_bytes_in
+    uint64_t inflate_bytes_out
     # -- how flushing went
     uint64_t flushes
     uint64_t slices

@@ -1,7 +1,9 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 
+from .counters cimport Counters, counters_t
 from .csrc cimport fastws_deflater, fastws_inflater
+from .payload cimport payload_t
 
 
 cdef enum:
@@ -21,6 +23,7 @@ ctypedef struct streams_t:
     fastws_inflater *inflaters[WINDOW_SIZES]
     int level
     int memory_level
+    counters_t *counters
 
 
 ctypedef struct inflation_t:
@@ -47,7 +50,7 @@ cdef Inflated inflating_step(
     uint8_t **out,
     size_t *room,
 ) noexcept nogil
-cdef bint inflating_finish(inflating_t *self) noexcept nogil
+cdef bint inflating_finish(inflating_t *self, size_t inflated) noexcept nogil
 cdef void inflating_drop(inflating_t *self) noexcept nogil
 
 
@@ -65,8 +68,15 @@ cdef class Agreement:
 
 cdef class Deflate:
     cdef readonly object rule           # config.Compression
+    cdef Counters counters
     cdef streams_t streams
     cdef dict _agreements               # offer -> Agreement or None
+    # -- which messages are compressed unless somebody says so
+    cdef size_t threshold
+    cdef size_t most
+    # -- the last compressed message, until it is released
+    cdef uint8_t *scratch
+    cdef size_t scratch_room
 
     cdef Agreement _choose(self, dict parameters)
     cdef Agreement _agreement(self)
@@ -79,6 +89,10 @@ cdef class Deflate:
         uint8_t *out,
         size_t room,
     ) noexcept nogil
+    cdef bint wants(self, size_t length) noexcept nogil
+    cdef bint shrink(self, payload_t *payload, int window_bits) noexcept
+    cdef void release(self) noexcept
+    cdef bint _reserve(self, size_t room) noexcept nogil
 
 
 cdef size_t deflate_bound(size_t length) noexcept nogil

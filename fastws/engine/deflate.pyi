@@ -1,6 +1,10 @@
 from ..config import Compression
+from .counters import Counters
 
 NAME: str
+
+def require_zlib() -> None:
+    """Raise ConfigError when the machine has no zlib."""
 
 class Agreement:
     """What one handshake has agreed on (RFC 7692 section 7.1). Immutable.
@@ -27,10 +31,11 @@ class Agreement:
 class Deflate:
     """permessage-deflate as one loop does it. Owns its zlib streams.
 
-    Raises ConfigError when the machine has no zlib.
+    What it does is counted in ``counters``. Raises ConfigError when the machine has no
+    zlib.
     """
 
-    def __init__(self, rule: Compression) -> None: ...
+    def __init__(self, rule: Compression, counters: Counters | None = None) -> None: ...
     @property
     def rule(self) -> Compression: ...
     def agree(self, offers: bytes) -> Agreement | None:

@@ -2,19 +2,23 @@
 
 No socket, no loop, no frames. A server accepts the first of a client's offers that it
 can keep; what was agreed on is an ``Agreement``, shared by all connections that agreed
-on the same. A ``Deflate`` is one loop's: it owns the zlib streams, which are lent to one
-message at a time. Only a peer that insists on referring to its earlier messages has an
-inflater of its own.
+on the same. A ``Deflate`` is one loop's: it owns the zlib streams, which are lent to
+one message at a time. Only a peer that insists on referring to its earlier messages has
+an inflater of its own.
 
 What we send refers to nothing before it unless it belongs to a cohort: such bytes are
 valid on every connection whose window is large enough, whatever else was agreed on, so
 a broadcast is compressed once.
 """
 
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .counters cimport native
 from .csrc cimport (
+    FASTWS_BIT_RSV1,
     FASTWS_INFLATE_DONE,
     FASTWS_INFLATE_ENDED,
     FASTWS_INFLATE_FULL,
@@ -48,8 +52,12 @@ cdef enum:
     LONGEST_REMEMBERED = 256
     # An attack's offers are not read to the end: a browser makes one.
     MOST_OFFERS = 16
-    # The wire of a message beside the ratio: a small message may well be all zeros.
-    RATIO_FROM = 65536
+    # Bytes that every message ends with and no message carries (section 7.2.1).
+    TAIL = 4
+    # A message from which compressing is worth releasing the GIL: about a millisecond.
+    RELEASED_FROM = 65536
+    # What stays allocated between two messages.
+    SCRATCH_KEPT = 65536 + TAIL
 
 
 # RFC 6455 section 9.1: a token, or a quoted string that holds a token.
@@ -133,8 +141,9 @@ cdef Inflated inflating_step(
     return INFLATE_NO_MEMORY if result == FASTWS_INFLATE_MEMORY else INFLATE_CORRUPT
 
 
-cdef bint inflating_finish(inflating_t *self) noexcept nogil:
+cdef bint inflating_finish(inflating_t *self, size_t inflated) noexcept nogil:
     """The message's last byte has been inflated. False: it was cut off."""
+    cdef counters_t *counters = self.inflation.streams.counters
     cdef const uint8_t *tail = fastws_deflate_tail
     cdef size_t length = 4
     cdef uint8_t byte
@@ -150,6 +159,10 @@ cdef bint inflating_finish(inflating_t *self) noexcept nogil:
             and room == 1
             and fastws_inflater_is_complete(self.stream)
         )
+    if good:
+        counters.inflated_messages += 1
+        counters.inflate_bytes_in += self.wire
+        counters.inflate_bytes_out += inflated
     if not (good and self.inflation.keeps_context):
         inflating_drop(self)
     return good
@@ -190,25 +203,35 @@ cdef class Agreement:
         return f"<Agreement {self.response.decode()}>"
 
 
+def require_zlib() -> None:
+    """Raise ConfigError when the machine has no zlib."""
+    if not fastws_deflate_available():
+        raise ConfigError(
+            "compression needs zlib, and this machine has no libz.so.1: install "
+            "the package zlib1g (Debian), zlib (Fedora, Alpine)"
+        )
+
+
 cdef class Deflate:
     """permessage-deflate as one loop does it. Owns its zlib streams."""
 
-    def __cinit__(self, rule):
+    def __cinit__(self, rule, counters=None):
         memset(&self.streams, 0, sizeof(streams_t))
         self._agreements = {}
 
-    def __init__(self, rule):
-        if not fastws_deflate_available():
-            raise ConfigError(
-                "compression needs zlib, and this machine has no libz.so.1: install "
-                "the package zlib1g (Debian), zlib (Fedora, Alpine)"
-            )
+    def __init__(self, rule, counters=None):
+        require_zlib()
         self.rule = rule
+        self.counters = Counters() if counters is None else counters
+        self.streams.counters = &self.counters.data
         self.streams.level = rule.level
         self.streams.memory_level = rule.memory_level
+        self.threshold = rule.threshold
+        self.most = <size_t>-1 if rule.max_size is None else <size_t>rule.max_size
 
     def __dealloc__(self):
         cdef int bits
+        free(self.scratch)
         for bits in range(WINDOW_SIZES):
             if self.streams.inflaters[bits] != NULL:
                 fastws_inflater_free(self.streams.inflaters[bits])
@@ -361,6 +384,70 @@ cdef class Deflate:
         return fastws_deflate_message(
             streams.deflaters[window_bits], data, length, out, room, False
         )
+
+    cdef bint wants(self, size_t length) noexcept nogil:
+        """Whether a message of this length is compressed when nobody says."""
+        return self.threshold <= length <= self.most
+
+    cdef bint shrink(self, payload_t *payload, int window_bits) noexcept:
+        """Put a message's compressed bytes in the place of its own, until ``release``.
+        False: it would not get smaller, and nothing has changed.
+
+        For a large one the GIL is released, unless its bytes could change meanwhile.
+        """
+        cdef counters_t *counters = self.streams.counters
+        cdef size_t length = payload.length
+        # Into this fits what is smaller by a byte, and the tail that isn't sent.
+        cdef size_t room = length + TAIL
+        cdef size_t written
+        cdef uint64_t start
+        if length == 0 or not self._reserve(room):
+            return False
+        start = _nanoseconds()
+        if length >= RELEASED_FROM and not payload.viewed:
+            with nogil:
+                written = self.compress(
+                    window_bits, payload.data, length, self.scratch, room
+                )
+        else:
+            written = self.compress(
+                window_bits, payload.data, length, self.scratch, room
+            )
+        counters.compress_nanoseconds += _nanoseconds() - start
+        counters.compress_bytes_in += length
+        counters.compress_bytes_out += written if written else length
+        if written == 0:
+            return False
+        counters.compressed_messages += 1
+        payload.data = self.scratch
+        payload.length = written
+        payload.opcode |= FASTWS_BIT_RSV1
+        return True
+
+    cdef bint _reserve(self, size_t room) noexcept nogil:
+        if room > self.scratch_room:
+            free(self.scratch)
+            self.scratch_room = 0
+            if room < SCRATCH_KEPT:
+                room = SCRATCH_KEPT
+            self.scratch = <uint8_t *>malloc(room)
+            if self.scratch == NULL:
+                return False
+            self.scratch_room = room
+        return True
+
+    cdef void release(self) noexcept:
+        """What ``shrink`` gave is used up."""
+        if self.scratch_room > SCRATCH_KEPT:
+            free(self.scratch)
+            self.scratch = NULL
+            self.scratch_room = 0
+
+
+cdef uint64_t _nanoseconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef object _bad_answer(bytes answer):

@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Mapping
 
+from .deflate import Agreement, Deflate
 from .head import METHODS, HeadScanner, Refused, phrase_of, response_head
 from .request import Headers, Query, Request, parse_head, read_request
 
@@ -30,8 +31,12 @@ def accept_response(
     accept: str,
     subprotocol: str | None = None,
     extra_headers: Mapping[str, str] | None = None,
+    extensions: bytes | None = None,
 ) -> bytes:
-    """The 101 answer; ValueError when an extra header is malformed or reserved."""
+    """The 101 answer; ValueError when an extra header is malformed or reserved.
+
+    ``extensions`` is the value of Sec-WebSocket-Extensions.
+    """
 
 def client_request(
     host: str,
@@ -39,6 +44,7 @@ def client_request(
     key: str,
     *,
     subprotocols: Iterable[str] = (),
+    extensions: bytes | None = None,
     origin: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
@@ -49,10 +55,14 @@ def client_request(
     """
 
 def check_response(
-    head: bytes, key: str, subprotocols: Iterable[str] = ()
-) -> str | None:
-    """The subprotocol that the server chose, or None; the answer must be right.
+    head: bytes,
+    key: str,
+    subprotocols: Iterable[str] = (),
+    deflate: Deflate | None = None,
+) -> tuple[str | None, Agreement | None]:
+    """What the server chose: the subprotocol and the agreement on compression, each one
+    or None; the answer must be right.
 
-    ``head`` ends with the empty line. HandshakeError for a status other than 101,
-    ProtocolError for a 101 that does not answer this request.
+    ``head`` ends with the empty line, ``deflate`` made the offer. HandshakeError for a
+    status other than 101, ProtocolError for a 101 that does not answer this request.
     """

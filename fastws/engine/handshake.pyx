@@ -20,6 +20,7 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 
+from .deflate cimport Deflate
 from .head cimport BASE64, TARGET, TOKEN, header_line, is_all, run_end
 from .request cimport Request as request_t, has_token
 
@@ -141,11 +142,15 @@ cdef tuple parse_subprotocols(bytes text):
     return tuple([name.decode("ascii") for name in found])
 
 
-def accept_response(str accept not None, subprotocol=None, extra_headers=None):
+def accept_response(
+    str accept not None, subprotocol=None, extra_headers=None, bytes extensions=None
+):
     """The 101 answer; ValueError when an extra header is malformed or reserved."""
     cdef bytes response = ACCEPTED + accept.encode("ascii") + b"\r\n"
     if subprotocol is not None:
         response += header_line("Sec-WebSocket-Protocol", subprotocol)
+    if extensions is not None:
+        response += header_line("Sec-WebSocket-Extensions", extensions.decode("ascii"))
     if extra_headers:
         for name, value in extra_headers.items():
             if name.lower() in HANDSHAKE_HEADERS:
@@ -162,6 +167,7 @@ def client_request(
     str key not None,
     *,
     subprotocols=(),
+    bytes extensions=None,
     origin=None,
     headers=None,
 ):
@@ -177,6 +183,8 @@ def client_request(
     request += header_line("Sec-WebSocket-Key", key)
     if subprotocols:
         request += header_line("Sec-WebSocket-Protocol", ", ".join(subprotocols))
+    if extensions is not None:
+        request += header_line("Sec-WebSocket-Extensions", extensions.decode("ascii"))
     if origin is not None:
         request += header_line("Origin", origin)
     for name, value in (headers or {}).items():
@@ -197,11 +205,14 @@ class ResponseCollector:
         self.headers[name] = value if known is None else f"{known}, {value}"
 
 
-def check_response(bytes head not None, str key not None, subprotocols=()):
-    """The subprotocol that the server chose, or None; the answer must be right.
+def check_response(
+    bytes head not None, str key not None, subprotocols=(), Deflate deflate=None
+):
+    """What the server chose: the subprotocol and the agreement on compression, each one
+    or None; the answer must be right.
 
-    ``head`` ends with the empty line. HandshakeError for a status other than 101,
-    ProtocolError for a 101 that does not answer this request.
+    ``head`` ends with the empty line, ``deflate`` made the offer. HandshakeError for a
+    status other than 101, ProtocolError for a 101 that does not answer this request.
     """
     collector = ResponseCollector()
     parser = HttpResponseParser(collector)
@@ -221,12 +232,15 @@ def check_response(bytes head not None, str key not None, subprotocols=()):
         raise bad_response("the 101 does not say Connection: Upgrade")
     if headers.get("sec-websocket-accept") != accept_key(key.encode("ascii")):
         raise bad_response("the 101 answers another key")
-    if "sec-websocket-extensions" in headers:
-        raise bad_response("the 101 has an extension that was not offered")
     chosen = headers.get("sec-websocket-protocol")
     if chosen is not None and chosen not in subprotocols:
         raise bad_response("the 101 has a subprotocol that was not offered")
-    return chosen
+    extensions = headers.get("sec-websocket-extensions")
+    if extensions is None:
+        return chosen, None
+    if deflate is None:
+        raise bad_response("the 101 has an extension that was not offered")
+    return chosen, deflate.agreed(extensions.encode("latin-1"))
 
 
 cdef object bad_response(str message):

@@ -51,6 +51,8 @@ cdef class Hub:
     cdef public object on_message
     cdef public Py_ssize_t handshakes
     cdef public object receive_buffer   # the links' own, one per loop
+    # -- compression
+    cdef dict _deflates         # config.Compression -> Deflate
     # -- channels
     cdef dict _channels
     cdef dict _rules

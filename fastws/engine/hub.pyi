@@ -2,9 +2,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..config import ChannelRule, Limits
+from ..config import ChannelRule, Compression, Limits
 from .connection import Connection
 from .counters import Counters
+from .deflate import Deflate
 
 class Owner:
     """What stands behind a connection in the hub."""
@@ -56,6 +57,8 @@ class Hub:
         loop: asyncio.AbstractEventLoop | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None: ...
+    def deflate(self, rule: Compression) -> Deflate:
+        """How this loop compresses under a rule: one for all rules that are equal."""
     @property
     def limits(self) -> Limits: ...
     @property

@@ -20,6 +20,7 @@ from .csrc cimport (
     fastws_frame_header_size,
     fastws_mask_copy,
 )
+from .deflate cimport Deflate
 from .flush cimport clock_nanoseconds, flush_slice, mark_lane, unmark_lane
 from .lane cimport (
     CONN_BLOCKED,
@@ -141,6 +142,7 @@ cdef class Hub:
         self.slice_nanoseconds = SLICE
         if not writer_init(&self.writer, &self.counters.data):
             raise MemoryError
+        self._deflates = {}
         self._channels = {}
         self._rules = {}
         self.watched = []
@@ -502,6 +504,15 @@ cdef class Hub:
             with nogil:
                 flush_slice(&self.writer, self.slice_nanoseconds)
         return 0
+
+    # -- compression -------------------------------------------------------------------
+
+    def deflate(self, rule not None) -> Deflate:
+        """How this loop compresses under a rule: one for all rules that are equal."""
+        found = self._deflates.get(rule)
+        if found is None:
+            found = self._deflates[rule] = Deflate(rule, self.counters)
+        return found
 
     # -- a connection's own frames -----------------------------------------------------
 

@@ -415,7 +415,7 @@ cdef uint8_t _take_compressed(
         if fault:
             return fault
     if parser.remaining == 0 and parser.final:
-        if not inflating_finish(&parser.inflating):
+        if not inflating_finish(&parser.inflating, parser.length):
             return FAULT_COMPRESSED
     return FAULT_NONE
 

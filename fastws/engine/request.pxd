@@ -38,6 +38,7 @@ cdef class Request:
     cdef bytes key_value
     cdef bytes version_value
     cdef bytes protocol_value
+    cdef bytes extensions_value
     cdef bytes length_value
     cdef bytes coding_value
     cdef bytes expect_value

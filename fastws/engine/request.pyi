@@ -103,6 +103,11 @@ class Request:
         """What the peer offers, in its order; known after ``check_upgrade``."""
 
     @property
+    def extensions(self) -> bytes:
+        """What the peer offers in Sec-WebSocket-Extensions, as it was sent; several
+        headers are one list. Empty when there is none."""
+
+    @property
     def content_length(self) -> int | None:
         """Bytes of the body, where a header says so."""
 

@@ -180,6 +180,11 @@ cdef class Request:
         return has_token(self.upgrade_value, b"websocket")
 
     @property
+    def extensions(self):
+        """What the peer offers, as it was sent; several headers are one list."""
+        return b"" if self.extensions_value is None else self.extensions_value
+
+    @property
     def expects_continue(self):
         """Whether the peer waits for a 100 before it sends the body."""
         return self.expect_value is not None
@@ -235,6 +240,8 @@ cdef class Request:
             self.version_count += 1
         elif length == 22 and strncasecmp(text, b"sec-websocket-protocol", 22) == 0:
             self.protocol_value = joined(self.protocol_value, value)
+        elif length == 24 and strncasecmp(text, b"sec-websocket-extensions", 24) == 0:
+            self.extensions_value = joined(self.extensions_value, value)
 
     cdef int check_host(self) except -1:
         if self.host_count > 1:

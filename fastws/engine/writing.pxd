@@ -2,6 +2,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 
 from .binding cimport Binding
+from .deflate cimport Agreement
 from .link cimport Consumer
 from .payload cimport payload_t
 from .sent cimport Sent
@@ -25,6 +26,7 @@ cdef class Writing(Consumer):
     # -- whose
     cdef readonly Binding binding
     cdef bint client            # our role: what we send is masked
+    cdef readonly Agreement agreement   # on compression; None: there is none
     # -- phase
     cdef Phase phase
     cdef bint delivering        # the endpoint is being called
@@ -46,7 +48,8 @@ cdef class Writing(Consumer):
     # -- sending
     cdef int check(self, str what) except -1
     cdef int flush_soon(self) except -1
-    cdef Sent _send(self, payload_t *payload)
+    cdef Sent _send(self, payload_t *payload, object compress)
+    cdef int _shrink(self, payload_t *payload, object compress) except -1
     cdef Sent _pending(self)
     cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1
     cdef int _hand_over(self) except -1

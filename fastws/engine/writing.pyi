@@ -1,6 +1,7 @@
 from typing import Any
 
 from .binding import Binding
+from .deflate import Agreement
 from .link import Consumer
 from .sent import Sent
 
@@ -9,6 +10,9 @@ class Writing(Consumer):
 
     @property
     def binding(self) -> Binding: ...
+    @property
+    def agreement(self) -> Agreement | None:
+        """What the handshake agreed on about compression; None: there is none."""
     @property
     def close_code(self) -> int | None:
         """Why it ended: the code of the first Close frame sent or received, 1005 for
@@ -24,8 +28,10 @@ class Writing(Consumer):
 
         Never blocks and never raises because the peer has gone: the result is falsy
         when the message was refused. Awaiting it waits until the outbox is under its
-        low-water mark. Raises TypeError for what JSON cannot hold, ValueError for text
-        that UTF-8 cannot, StateError from another thread.
+        low-water mark. Where compression was agreed on, ``compress`` decides, and None
+        leaves it to ``threshold`` and ``max_size`` of the rule; what would get no
+        smaller goes as it is. Raises TypeError for what JSON cannot hold, ValueError
+        for text that UTF-8 cannot, StateError from another thread.
         """
     def drain(self) -> Sent:
         """Awaitable: wait until the outbox is under its low-water mark."""

@@ -19,6 +19,7 @@ from .csrc cimport (
     FASTWS_CLOSE_TRY_AGAIN_LATER,
     FASTWS_OP_CLOSE,
 )
+from .deflate cimport Deflate
 from .hub cimport this_thread
 from .lane cimport (
     CONN_BATCH,
@@ -98,11 +99,11 @@ cdef class Writing(Consumer):
             return sent_refused()
         _owner = payload_open(&payload, message)
         try:
-            return self._send(&payload)
+            return self._send(&payload, compress)
         finally:
             payload_close(&payload)
 
-    cdef Sent _send(self, payload_t *payload):
+    cdef Sent _send(self, payload_t *payload, object compress):
         cdef conn_t *conn = self.conn
         cdef Binding binding = self.binding
         cdef size_t pending = outbox_pending(conn.outbox)
@@ -116,7 +117,11 @@ cdef class Writing(Consumer):
             self.hub.counters.data.evicted_write_cap += 1
             self.evict("slow consumer")
             return sent_refused()
+        if self.agreement is not None:
+            self._shrink(payload, compress)
         self.hub.enqueue(conn, payload, payload.opcode, self.client)
+        if self.agreement is not None:
+            self.agreement.deflate.release()
         self.hub.counters.data.messages_sent += 1
         if not conn.flags & CONN_BATCH:
             mark_dirty(&self.hub.writer, conn)
@@ -124,6 +129,13 @@ cdef class Writing(Consumer):
         if pending + payload.length >= binding.data.high_water:
             return self._pending()
         return sent_accepted()
+
+    cdef int _shrink(self, payload_t *payload, object compress) except -1:
+        """Compress the message if that is wanted; it refers to none before it."""
+        cdef Deflate deflate = self.agreement.deflate
+        if deflate.wants(payload.length) if compress is None else compress:
+            deflate.shrink(payload, self.agreement.send_bits)
+        return 0
 
     cdef Sent _pending(self):
         future = self.hub.loop.create_future()

@@ -27,6 +27,7 @@ from .response import FileResponse, Response, to_response
 from .service import Handler, Service, WebSocketRoute
 
 if TYPE_CHECKING:
+    from ..engine.deflate import Agreement
     from ..engine.hub import Hub
     from ..engine.link import Link
 
@@ -532,13 +533,16 @@ class HttpPeer(ByteConsumer):
         assert self._request is not None
         route, accept, subprotocol = self._handshake
         request = self._request
+        # Only now: nothing inflates for somebody whom the hook has not let in.
+        agreement = self._agree(route, request.extensions)
+        extensions = None if agreement is None else agreement.response
         try:
             if headers is not None and not isinstance(headers, Mapping):
                 raise TypeError(
                     "an upgrade hook returns None or a mapping of headers, "
                     f"not {type(headers).__name__}; to refuse, raise Reject"
                 )
-            answer = accept_response(accept, subprotocol, headers)
+            answer = accept_response(accept, subprotocol, headers, extensions)
         except Exception as error:
             self._refuse_failed(error)
             return
@@ -559,7 +563,12 @@ class HttpPeer(ByteConsumer):
             request.params,
             subprotocol,
             early,
+            agreement,
         )
+
+    def _agree(self, route: WebSocketRoute, offers: bytes) -> Agreement | None:
+        rule = route.compression_under(self._service) if offers else None
+        return None if rule is None else self.hub.deflate(rule).agree(offers)
 
     def _check_early_data(self) -> None:
         """Close with 1008 when too much has come before the hook has decided."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from ..config import Limits
+from ..config import Compression, Limits
 from ..engine.handshake import Request
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ class WebSocketRoute:
     upgrade: UpgradeHook | None = None
     # In the order in which we prefer them.
     subprotocols: tuple[str, ...] = ()
+    # None: as the service has it.
+    compression: Compression | Literal[False] | None = None
+
+    def compression_under(self, service: Service) -> Compression | None:
+        """How connections of this route compress, if they do."""
+        if self.compression is None:
+            return service.compression
+        return self.compression or None
 
 
 class Service(Protocol):
@@ -53,6 +61,10 @@ class Service(Protocol):
     @property
     def debug(self) -> bool:
         """Let loopback origins in, and log how to allow a refused one."""
+
+    @property
+    def compression(self) -> Compression | None:
+        """How connections compress where their route does not say; ``None``: not."""
 
     def websocket_route(
         self, path: str

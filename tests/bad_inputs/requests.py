@@ -31,9 +31,10 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A 101 with this subprotocol and no extension."""
+    """A 101 with this subprotocol and this answer to the extensions."""
 
     subprotocol: str | None = None
+    extensions: str | None = None
     or_accepted: bool = True
 
 
@@ -293,10 +294,11 @@ def extensions() -> Iterator[Request]:
         ("escapes", offer + '; a="' + "\\" * 7000),
         ("parameters", offer + "; a=1" * 1500),
         ("1000-offers", ", ".join([offer] * 1000)),
+        ("300-bad-offers", ", ".join([offer + "; a"] * 300)),
         ("names", "constructor, __class__, __proto__; toString=1, \u00e9"),
     ):
-        for app in ("main", "roomy"):
-            large = len(value) > 8100 and app == "main"
+        for app in ("main", "roomy", "compressing"):
+            large = len(value) > 8100 and app != "roomy"
             statuses = (400, 431) if large else (400,)
             yield Request(
                 number=28,
@@ -313,6 +315,33 @@ def extensions() -> Iterator[Request]:
     yield accepted(30, "no-client-bits", build({name: offer}))
     second = f"{offer}; server_max_window_bits=99, {offer}"
     yield accepted(31, "second-is-valid", build({name: second}))
+    yield from negotiation()
+
+
+def negotiation() -> Iterator[Request]:
+    """The same where compression is on."""
+    offer = "permessage-deflate"
+    plain = f"{offer}; server_no_context_takeover; client_no_context_takeover"
+
+    def one(number: int, name: str, value: str, answer: str | None) -> Request:
+        return Request(
+            number=number,
+            name=f"compressing-{name}",
+            data=build({"Sec-WebSocket-Extensions": value}),
+            outcome=Accepted(extensions=answer),
+            app="compressing",
+        )
+
+    key = f"{offer}; server_max_window_bits"
+    for bits in ("7", "16", "08", "abc", ""):
+        yield one(29, f"bits-{bits or 'empty'}", f"{key}={bits}", None)
+    twice = f"{key}=10; server_max_window_bits=11"
+    yield one(29, "bits-twice", twice, None)
+    yield one(29, "bits-9", f"{key}=9", f"{plain}; server_max_window_bits=9")
+    yield one(30, "no-client-bits", offer, plain)
+    yield one(31, "second-is-valid", f"{key}=99, {offer}", plain)
+    yield one(117, "server-bits-8", f"{key}=8", None)
+    yield one(117, "client-bits-8", f"{offer}; client_max_window_bits=8", plain)
 
 
 def sizes() -> Iterator[Request]:

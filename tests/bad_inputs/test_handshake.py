@@ -90,9 +90,10 @@ def check_upgraded(client: RawClient, one: Request, response: Response) -> None:
     assert isinstance(outcome, Accepted) or outcome.or_accepted, response
     check_accepted(response)
     # Nothing was negotiated that was not offered, or that we do not speak.
-    assert "sec-websocket-extensions" not in response.headers
-    wanted = outcome.subprotocol if isinstance(outcome, Accepted) else None
-    assert response.headers.get("sec-websocket-protocol") == wanted
+    wanted = outcome if isinstance(outcome, Accepted) else Accepted()
+    extensions = response.headers.get("sec-websocket-extensions")
+    assert extensions == wanted.extensions
+    assert response.headers.get("sec-websocket-protocol") == wanted.subprotocol
     assert "x-injected" not in response.headers
     check_leaves_well(client)
 

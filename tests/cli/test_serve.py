@@ -96,6 +96,8 @@ def test_options_that_are_not_given_stay_the_apps(options: Any) -> None:
         (["--loop", "asyncio"], {"loop": "asyncio"}),
         (["--link", "uvloop"], {"link": "uvloop"}),
         (["--backlog", "16"], {"backlog": 16}),
+        (["--compression"], {"compression": True}),
+        (["--no-compression"], {"compression": False}),
         (["--shutdown-timeout", "2.5"], {"shutdown_timeout": 2.5}),
         (
             ["--allowed-origins", "https://a.example", "--allowed-origins", "null"],

@@ -17,12 +17,14 @@ from typing import Any
 from fastws import Connection, Limits
 from fastws.engine.binding import Binding
 from fastws.engine.counters import native_counts
+from fastws.engine.deflate import Agreement
 from fastws.engine.handshake import parse_head
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
 from fastws.engine.sweep import Sweep
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
+from tests.support.deflating import inflated
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, take_frame
 
 DEADLINE = 10.0
@@ -82,17 +84,14 @@ class Peer:
             return 0
         self.gone = self.gone or not data
         self.data += data
-        while (frame := take_frame(self.data)) is not None:
+        inflates = self.ws.agreement is not None
+        while (frame := take_frame(self.data, inflates=inflates)) is not None:
             self.frames.append(frame)
         return len(data)
 
     @property
     def messages(self) -> list[str | bytes]:
-        return [
-            one.payload.decode() if one.opcode == TEXT else one.payload
-            for one in self.frames
-            if one.opcode in (TEXT, BINARY)
-        ]
+        return [message_of(one) for one in self.frames if one.opcode in (TEXT, BINARY)]
 
     @property
     def pongs(self) -> list[bytes]:
@@ -140,6 +139,11 @@ class Peer:
         self.socket.close()
 
 
+def message_of(one: Frame) -> str | bytes:
+    payload = inflated(one.payload) if one.compressed else one.payload
+    return payload.decode() if one.opcode == TEXT else payload
+
+
 class World:
     """A hub, a route's binding, and the peers of its connections."""
 
@@ -172,12 +176,20 @@ class World:
         binding: Binding | None = None,
         certificates: Certificates | None = None,
         early: bytes = b"",
+        agreement: Agreement | None = None,
     ) -> Peer:
         made: asyncio.Future[Connection[Any]] = self.loop.create_future()
 
         def open_connection(hub: Hub, link: Link) -> Connection[Any]:
             ws = Connection.open(
-                hub, link, binding or self.binding, REQUEST, {"a": "1"}, "sub", early
+                hub,
+                link,
+                binding or self.binding,
+                REQUEST,
+                {"a": "1"},
+                "sub",
+                early,
+                agreement,
             )
             made.set_result(ws)
             return ws

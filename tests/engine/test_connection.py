@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fastws import Connection, Limits
+from fastws import Compression, Connection, Limits
 from fastws.engine.binding import Binding
 from fastws.engine.counters import native_counts
 from fastws.engine.hub import Hub
@@ -19,7 +19,8 @@ from fastws.engine.memory import memory_pair
 from fastws.errors import ConnectionClosed, StateError
 from tests.conftest import Run
 from tests.engine.peers import REQUEST, turns, until, world
-from tests.support.frames import close, text
+from tests.support.deflating import OFFER, compressed, deflated
+from tests.support.frames import CONTINUATION, close, frame, text
 
 
 class Refusal(Exception):
@@ -626,5 +627,58 @@ def test_many_connections_leave_nothing_behind(run: Run[None]) -> None:
         counts = native_counts()
         assert counts["connections"] == counts["members"] == counts["segments"] == 0
         assert counts["buffers"] == 0
+
+    run(scenario())
+
+
+# -- compression -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["stateless", "context"])
+@pytest.mark.parametrize("ending", ["abort", "close", "fault", "peer"])
+def test_a_connection_gives_its_inflater_back(
+    run: Run[None], keeps: bool, ending: str
+) -> None:
+    """In the middle of a message, too; the loop keeps one for the next message."""
+
+    async def scenario() -> None:
+        received: list[object] = []
+        async with world(on_message=lambda ws, message: received.append(message)) as w:
+            deflate = w.hub.deflate(Compression(client_context=keeps))
+            agreement = deflate.agree(OFFER.encode())
+            before = native_counts()["inflaters"]
+            peers = [await w.connect(agreement=agreement) for _ in range(3)]
+            payload = deflated(b"some words " * 10, bits=12)
+            for peer in peers:
+                peer.send(compressed(payload))
+            await until(lambda: len(received) == 3)
+            held = 3 if keeps else 1
+            assert native_counts()["inflaters"] - before == held
+            for peer in peers:
+                peer.send(compressed(payload[:5], fin=False))
+            await until(lambda: native_counts()["inflaters"] - before == 3)
+            for peer in peers:
+                if ending == "abort":
+                    peer.ws.abort()
+                elif ending == "close":
+                    peer.send(close(1000))
+                elif ending == "fault":
+                    peer.send(frame(CONTINUATION, b"\xff" * 50))
+                else:
+                    peer.reset()
+            await until(lambda: w.hub.connection_count == 0 or ending == "fault")
+            await until(lambda: native_counts()["inflaters"] - before == 1)
+            assert received == ["some words " * 10] * 3
+
+    run(scenario())
+
+
+def test_equal_rules_share_their_streams(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            one = here.hub.deflate(Compression(level=3))
+            assert here.hub.deflate(Compression(level=3)) is one
+            assert here.hub.deflate(Compression(level=4)) is not one
+            assert one.rule == Compression(level=3)
 
     run(scenario())

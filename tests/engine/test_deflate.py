@@ -14,27 +14,12 @@ from fastws.engine.deflate import Agreement, Deflate
 from fastws.engine.parser import Parser
 from fastws.errors import ProtocolError
 from tests.support.chunkings import byte_by_byte, fresh_seed, random_splits
+from tests.support.deflating import TAIL, compressed, deflated
 from tests.support.frames import BINARY, CONTINUATION, TEXT, frame
 
 KIB = 1024
 MIB = 1 << 20
 OFFER = b"permessage-deflate; client_max_window_bits"
-
-# Kept by hand in these tests: what RFC 7692 section 7.2.1 cuts off.
-TAIL = b"\x00\x00\xff\xff"
-
-
-def deflated(data: bytes, compressor: Any = None, *, bits: int = 15) -> bytes:
-    """One message's payload, from a fresh context unless a compressor is given."""
-    if compressor is None:
-        compressor = zlib.compressobj(wbits=-bits)
-    payload: bytes = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    assert payload.endswith(TAIL)
-    return payload[: -len(TAIL)]
-
-
-def compressed(payload: bytes, opcode: int = TEXT, *, fin: bool = True) -> bytes:
-    return frame(opcode, payload, fin=fin, rsv=4)
 
 
 def agreement(offer: bytes = OFFER, **rule: Any) -> Agreement:
@@ -57,7 +42,10 @@ def fed(target: Parser, pieces: Iterable[bytes]) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("offer", "answer"),
     [
-        ("permessage-deflate", "server_no_context_takeover; client_no_context_takeover"),
+        (
+            "permessage-deflate",
+            "server_no_context_takeover; client_no_context_takeover",
+        ),
         (
             "permessage-deflate; client_max_window_bits",
             "server_no_context_takeover; client_no_context_takeover",
@@ -305,7 +293,13 @@ def test_what_inflates_too_much_is_refused() -> None:
         deflated(random.Random(2).randbytes(1000))[:-1],
         b"\x00\x05\x00\xfa\xfeHello" + b"\x00\x05\x00\xfa\xffHello\x00",
     ],
-    ids=["reserved block", "reserved last block", "cut text", "cut bytes", "bad length"],
+    ids=[
+        "reserved block",
+        "reserved last block",
+        "cut text",
+        "cut bytes",
+        "bad length",
+    ],
 )
 def test_what_is_not_deflate_is_invalid_data(payload: bytes) -> None:
     """HARDENING 107 and 108."""
@@ -389,10 +383,14 @@ def test_plain_and_compressed_messages_alternate() -> None:
     target = parser()
     wire = frame(TEXT, b"plain") + compressed(deflated(b"small"))
     for cut in (lambda data: (data,), byte_by_byte):
-        assert fed(target, cut(wire * 2)) == [
-            ("message", "plain"),
-            ("message", "small"),
-        ] * 2
+        assert (
+            fed(target, cut(wire * 2))
+            == [
+                ("message", "plain"),
+                ("message", "small"),
+            ]
+            * 2
+        )
 
 
 def test_fragments_of_a_compressed_message_count() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.config import Limits
+from fastws.config import Compression, Limits
+from fastws.engine.deflate import Deflate
 from fastws.engine.handshake import (
     Refused,
     accept_response,
@@ -53,7 +54,7 @@ def test_both_sides_agree(nonce: bytes) -> None:
     request = parse_head(client_request("a", "/b?c", key), LIMITS)
     assert (request.path, request.query_string, request.host) == ("/b", "c", "a")
     response = accept_response(check_upgrade(request))
-    assert check_response(response, key) is None
+    assert check_response(response, key) == (None, None)
 
 
 @given(st.integers(0, 30).flatmap(lambda n: st.binary(min_size=n, max_size=n)))
@@ -125,7 +126,7 @@ def test_extra_headers_of_the_answer() -> None:
     assert response.endswith(
         b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=1\r\n\r\n"
     )
-    assert check_response(response, KEY, ["chat"]) == "chat"
+    assert check_response(response, KEY, ["chat"]) == ("chat", None)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_request_that_would_break(change: dict[str, object]) -> None:
     ],
 )
 def test_right_answers(lines: tuple[str, ...]) -> None:
-    assert check_response(answer(*lines), KEY) is None
+    assert check_response(answer(*lines), KEY) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,35 @@ def test_right_answers(lines: tuple[str, ...]) -> None:
 def test_a_101_that_answers_something_else(lines: tuple[str, ...]) -> None:
     with pytest.raises(ProtocolError) as caught:
         check_response(answer(*lines), KEY, ["one"])
+    assert (caught.value.code, caught.value.kind) == (1002, "bad_handshake")
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_both_sides_agree_on_compression(context: bool) -> None:
+    rule = Compression(server_context=context, client_context=context)
+    ours, theirs = Deflate(rule), Deflate(rule)
+    request = parse_head(client_request("a", "/", KEY, extensions=ours.offer()), LIMITS)
+    agreement = theirs.agree(request.extensions)
+    assert agreement is not None
+    response = accept_response(ACCEPT, "chat", None, agreement.response)
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate" in response
+    chosen, agreed = check_response(response, KEY, ["chat"], ours)
+    assert chosen == "chat"
+    assert agreed is not None
+    assert agreed.response == agreement.response
+    assert agreed.send_context == agreement.receive_context == context
+    # Without the extension in the answer there is none.
+    response = accept_response(ACCEPT)
+    assert check_response(response, KEY, deflate=ours) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "extensions", ["x-other", "permessage-deflate; x", "permessage-deflate, x-other"]
+)
+def test_an_answer_that_was_not_offered(extensions: str) -> None:
+    lines = (*RIGHT, f"Sec-WebSocket-Extensions: {extensions}")
+    with pytest.raises(ProtocolError) as caught:
+        check_response(answer(*lines), KEY, deflate=Deflate(Compression()))
     assert (caught.value.code, caught.value.kind) == (1002, "bad_handshake")
 
 

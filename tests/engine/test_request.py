@@ -131,6 +131,14 @@ def test_a_query_is_parsed() -> None:
     assert len(parsed("/").query) == 0
 
 
+def test_offered_extensions_are_one_list() -> None:
+    assert parsed().extensions == b""
+    name = "Sec-WebSocket-Extensions"
+    assert parsed("/", f"{name}: a; b=1 ").extensions == b"a; b=1"
+    both = parsed("/", f"{name}: a; b=1", f"{name.lower()}: c").extensions
+    assert [one.strip() for one in both.split(b",")] == [b"a; b=1", b"c"]
+
+
 def test_reprs_show_no_values() -> None:
     request = parsed("/a%0a?token=secret", "Cookie: secret")
     for one in (request, request.headers, request.query):

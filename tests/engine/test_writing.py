@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
+import threading
 from typing import Any
 
 import pytest
 
-from fastws import ChannelRule, Connection, Limits
+from fastws import ChannelRule, Compression, Connection, Limits
+from fastws.engine.deflate import Agreement
 from tests.conftest import Certificates, Run
-from tests.engine.peers import turns, until, world
+from tests.engine.peers import World, turns, until, world
+from tests.support.deflating import OFFER, inflated
 from tests.support.frames import close, frame, ping, text
+
+
+def agreed(here: World, offer: str = OFFER, **rule: Any) -> Agreement:
+    found = here.hub.deflate(Compression(**rule)).agree(offer.encode())
+    assert found is not None
+    return found
 
 
 def test_one_message_of_any_size_fits_and_the_next_is_refused(run: Run[None]) -> None:
@@ -319,3 +329,153 @@ def test_control_frames_go_at_the_next_frame_boundary(run: Run[None]) -> None:
 
 async def awaited(value: Any) -> None:
     await value
+
+
+# -- compression -----------------------------------------------------------------------
+
+
+def test_the_rule_and_the_call_say_what_is_compressed(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            agreement = agreed(here, threshold=100, max_size=1000)
+            peer = await here.connect(agreement=agreement)
+            assert peer.ws.agreement is agreement
+            wanted = []
+            for size, compress, compressed in (
+                (99, None, False),
+                (100, None, True),
+                (1000, None, True),
+                (1001, None, False),
+                (99, True, True),
+                (1001, True, True),
+                (500, False, False),
+                (0, True, False),
+                (1, True, False),
+            ):
+                for message in ("x" * size, b"x" * size):
+                    assert peer.ws.send(message, compress=compress)
+                    wanted.append((message, compressed))
+            messages = await peer.see_messages(len(wanted))
+            flags = [one.compressed for one in peer.frames]
+            assert list(zip(messages, flags, strict=True)) == wanted
+            assert here.count("compressed_messages") == sum(flags)
+            assert here.count("messages_sent") == len(wanted)
+
+    run(scenario())
+
+
+def test_nothing_is_compressed_where_nothing_was_agreed_on(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            peer = await here.connect()
+            assert peer.ws.agreement is None
+            peer.ws.send("x" * 5000)
+            peer.ws.send("y" * 5000, compress=True)
+            assert await peer.see_messages(2) == ["x" * 5000, "y" * 5000]
+            assert here.count("compress_bytes_in") == 0
+
+    run(scenario())
+
+
+def test_what_gets_no_smaller_goes_as_it_is(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            peer = await here.connect(agreement=agreed(here))
+            noise = random.Random(1).randbytes(5000)
+            for message in (noise, b"x" * 5000, noise):
+                peer.ws.send(message)
+            assert await peer.see_messages(3) == [noise, b"x" * 5000, noise]
+            assert [one.compressed for one in peer.frames] == [False, True, False]
+            assert here.count("compressed_messages") == 1
+            assert here.count("compress_bytes_in") == 15_000
+            size = len(peer.frames[1].payload)
+            assert here.count("compress_bytes_out") == 10_000 + size
+            assert here.count("compress_nanoseconds") > 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 15])
+def test_no_frame_refers_to_another_or_beyond_the_window(
+    run: Run[None], bits: int
+) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            offer = f"permessage-deflate; server_max_window_bits={bits}"
+            agreement = agreed(here, offer, window_bits=15, server_context=True)
+            assert agreement.send_bits == bits
+            peer = await here.connect(agreement=agreement)
+            noise = random.Random(bits).randbytes(700).hex()
+            for _ in range(3):
+                peer.ws.send(noise * 20, compress=True)
+            await peer.see_messages(3)
+            for one in peer.frames:
+                assert one.compressed
+                assert inflated(one.payload, bits=bits) == noise.encode() * 20
+
+    run(scenario())
+
+
+def test_large_messages_are_compressed_while_other_threads_run(run: Run[None]) -> None:
+    """Bytes that could change meanwhile keep the GIL."""
+
+    async def scenario() -> None:
+        stopped = threading.Event()
+        counted = [0]
+
+        def count() -> None:
+            while not stopped.is_set():
+                counted[0] += 1
+
+        thread = threading.Thread(target=count)
+        limits = Limits(write_high_water=1 << 30, write_cap=1 << 30)
+        async with world(limits) as here:
+            peer = await here.connect(agreement=agreed(here, max_size=None))
+            words = "".join(random.Random(3).choices("abcdefgh", k=300_000))
+            thread.start()
+            try:
+                for message in (words, words.encode(), bytearray(words.encode())):
+                    peer.ws.send(message)
+                peer.ws.send(memoryview(words.encode()))
+                peer.ws.send({"words": words})
+            finally:
+                stopped.set()
+                thread.join()
+            data = words.encode()
+            expected = [words, data, data, data, '{"words":"' + words + '"}']
+            assert await peer.see_messages(5) == expected
+            assert all(one.compressed for one in peer.frames)
+            assert counted[0]
+
+    run(scenario())
+
+
+def test_compressed_sends_stay_in_order_with_publications(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with world() as here:
+            peer = await here.connect(agreement=agreed(here, threshold=10))
+            peer.ws.subscribe("a")
+            wanted = []
+            for number in range(50):
+                peer.ws.send(f"direct {number} " * 20)
+                here.hub.publish("a", f"published {number}")
+                wanted += [f"direct {number} " * 20, f"published {number}"]
+            assert await peer.see_messages(100) == wanted
+
+    run(scenario())
+
+
+def test_what_waits_is_counted_as_it_is_sent(run: Run[None]) -> None:
+    async def scenario() -> None:
+        limits = Limits(write_cap=100_000, write_high_water=20_000)
+        async with world(limits) as here:
+            agreement = agreed(here, max_size=None)
+            peer = await here.connect(small=True, agreement=agreement)
+            await here.stall(peer)
+            before = peer.ws.buffered
+            for _ in range(10):
+                assert peer.ws.send("x" * 500_000)
+            assert peer.ws.buffered - before < 10_000
+            assert peer.ws.is_open
+
+    run(scenario())

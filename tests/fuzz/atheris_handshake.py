@@ -74,7 +74,7 @@ class Opened:
 
     def open(self, hub: Any, link: Any, binding: Any, one: Request, *rest: Any) -> None:
         self.requests.append(one)
-        self.early = rest[-1]
+        self.early = rest[-2]
 
 
 def message(choices: atheris.FuzzedDataProvider) -> bytes:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the first inputs of the frame walker: one of each kind, always the same bytes.
+"""Writes the first inputs of the C targets: one of each kind, always the same bytes.
 
 python tests/fuzz/make_corpus.py [FOLDER]
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 import sys
+import zlib
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "corpus" / "frame_walker"
+FOLDER = Path(__file__).parent / "corpus"
 KEY = b"\x37\xfa\x21\x3d"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -31,7 +32,7 @@ def frame(
     return head + KEY + bytes(b ^ KEY[i % 4] for i, b in enumerate(payload))
 
 
-def seeds() -> dict[str, bytes]:
+def frame_seeds() -> dict[str, bytes]:
     """Name → input. The first byte holds the settings: bit 0 says that frames are
     masked, the rest seeds the sizes of the pieces."""
     client = b"\x01"
@@ -77,11 +78,40 @@ def seeds() -> dict[str, bytes]:
     return found
 
 
+def deflate_seeds() -> dict[str, bytes]:
+    """Name → input: three bytes of settings (window and level, memory level, seed of
+    the pieces), then compressed bytes."""
+    words = b"some text, some more text, " * 20
+    bodies = {"words": words, "zeros": bytes(5000), "bytes": bytes(range(256)) * 3}
+    found = {}
+    for bits in (9, 12, 15):
+        for name, body in bodies.items():
+            for level in (0, 1, 9):
+                compressor = zlib.compressobj(level, wbits=-bits)
+                payload = compressor.compress(body)
+                payload += compressor.flush(zlib.Z_SYNC_FLUSH)
+                settings = bytes([bits - 8 + 8 * level, level, bits])
+                found[f"{name}-{bits}-{level}"] = settings + payload
+    widest = b"\x07\x04\x01"
+    compressor = zlib.compressobj(wbits=-15, strategy=zlib.Z_FIXED)
+    ended = compressor.compress(words) + compressor.flush(zlib.Z_FINISH)
+    found["last-block"] = widest + ended
+    found["two-last-blocks"] = widest + ended * 2
+    found["empty-blocks"] = widest + b"\x00\x00\x00\xff\xff" * 50
+    found["bad-block"] = widest + b"\x07"
+    found["bad-distance"] = widest + b"\x4b\x04\x02\x11\x00"
+    return found
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in seeds().items():
-        (folder / name).write_bytes(data)
+    for target, seeds in (
+        ("frame_walker", frame_seeds()),
+        ("inflate", deflate_seeds()),
+    ):
+        (folder / target).mkdir(parents=True, exist_ok=True)
+        for name, data in seeds.items():
+            (folder / target / name).write_bytes(data)
 
 
 if __name__ == "__main__":

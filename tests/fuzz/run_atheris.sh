@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes requests with atheris, from the dependency group "fuzz".
+# Fuzzes requests and offers of extensions with atheris, from the dependency group
+# "fuzz".
 #   tests/fuzz/run_atheris.sh [SECONDS (60)] [libFuzzer options or inputs to replay]
-#   PYTHON  the interpreter that has atheris and the built package's dependencies
+#   PYTHON   the interpreter that has atheris and the built package's dependencies
+#   TARGETS  which of the programs beside this script, each for so long (all)
 # New inputs stay in build/fuzz; a finding lies there too and is replayed by naming it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,8 +17,10 @@ if ! "$python" -c "import atheris" 2>/dev/null; then
 fi
 
 build=build/fuzz
-mkdir -p "$build/handshake"
 export PYTHONPATH=.
-exec "$python" tests/fuzz/atheris_handshake.py -max_total_time="$seconds" \
-    -max_len=1024 -timeout=10 -artifact_prefix="$build/" -print_final_stats=1 "$@" \
-    "$build/handshake" tests/fuzz/corpus/handshake
+for target in ${TARGETS:-handshake negotiation}; do
+    mkdir -p "$build/$target"
+    "$python" "tests/fuzz/atheris_$target.py" -max_total_time="$seconds" \
+        -max_len=1024 -timeout=10 -artifact_prefix="$build/" -print_final_stats=1 \
+        "$@" "$build/$target" "tests/fuzz/corpus/$target"
+done

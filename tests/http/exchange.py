@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastws.config import Limits
+from fastws.config import Compression, Limits
+from fastws.engine.deflate import Agreement
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
 from fastws.http.peer import HttpPeer
@@ -68,14 +69,20 @@ class Opened(list[tuple[Any, ...]]):
 
     @property
     def early(self) -> bytes:
-        found = self[-1][-1]
+        found = self[-1][-2]
         assert isinstance(found, bytes)
         return found
 
     @property
     def subprotocol(self) -> str | None:
-        found = self[-1][-2]
+        found = self[-1][-3]
         assert found is None or isinstance(found, str)
+        return found
+
+    @property
+    def agreement(self) -> Agreement | None:
+        found = self[-1][-1]
+        assert found is None or isinstance(found, Agreement)
         return found
 
 
@@ -94,6 +101,7 @@ class FakeService:
     limits: Limits = field(default_factory=Limits)
     allowed_origins: list[str] | None = None
     debug: bool = False
+    compression: Compression | None = None
     websockets: dict[str, WebSocketRoute] = field(default_factory=dict)
     handlers: dict[str, dict[str, Handler]] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fastws.config import Compression
 from fastws.engine.handshake import Request
 from fastws.errors import Reject
 from tests.http.exchange import (
@@ -66,7 +67,7 @@ def test_a_good_handshake_is_accepted(
         b"Sec-WebSocket-Accept: " + ACCEPT.encode() + b"\r\n\r\n"
     )
     assert not exchange.link.calls
-    ((hub, link, binding, one, params, subprotocol, early),) = opened
+    ((hub, link, binding, one, params, subprotocol, early, agreement),) = opened
     assert hub is exchange.hub
     assert link is exchange.link
     assert binding is service.websockets["/ws"].binding
@@ -75,6 +76,7 @@ def test_a_good_handshake_is_accepted(
     assert params == {"at": "/ws"}
     assert subprotocol is None
     assert early == b""
+    assert agreement is None
     assert exchange.peer.deadline is None
     assert exchange.hub.handshakes == 0
 
@@ -86,6 +88,70 @@ def test_frames_behind_the_handshake_are_handed_on(
     exchange.send(request("/"), upgrade() + EARLY * 2)
     assert exchange.statuses == [200, 101]
     assert opened.early == EARLY * 2
+
+
+@pytest.mark.parametrize("chunking", CHUNKINGS)
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        ("permessage-deflate", ""),
+        ("permessage-deflate; client_max_window_bits", ""),
+        (
+            "permessage-deflate; server_max_window_bits=9",
+            "; server_max_window_bits=9",
+        ),
+        (
+            "x-other\r\nSec-WebSocket-Extensions: "
+            "permessage-deflate; server_max_window_bits=10",
+            "; server_max_window_bits=10",
+        ),
+        ("permessage-deflate; server_max_window_bits=8", None),
+        (";;,", None),
+    ],
+)
+def test_compression_is_agreed_on_where_it_is_on(
+    service: FakeService, opened: Opened, chunking: str, offer: str, answer: str | None
+) -> None:
+    service.compression = Compression()
+    exchange = Exchange(service)
+    exchange.send(*CHUNKINGS[chunking](upgrade(Sec_WebSocket_Extensions=offer)))
+    assert exchange.statuses[-1] == 101
+    if answer is None:
+        assert opened.agreement is None
+        assert b"Sec-WebSocket-Extensions" not in exchange.output
+        return
+    agreement = opened.agreement
+    assert agreement is not None
+    assert agreement.response == (
+        b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        + answer.encode()
+    )
+    line = b"\r\nSec-WebSocket-Extensions: " + agreement.response + b"\r\n"
+    assert line in exchange.output
+
+
+@pytest.mark.parametrize(
+    ("service_rule", "route_rule", "bits"),
+    [
+        (None, None, None),
+        (None, Compression(window_bits=10), 10),
+        (Compression(window_bits=11), None, 11),
+        (Compression(window_bits=11), Compression(window_bits=10), 10),
+        (Compression(window_bits=11), False, None),
+    ],
+)
+def test_a_route_may_have_its_own_compression(
+    service: FakeService,
+    opened: Opened,
+    service_rule: Compression | None,
+    route_rule: Any,
+    bits: int | None,
+) -> None:
+    service.compression = service_rule
+    service.open("/ws", compression=route_rule)
+    Exchange(service).send(upgrade(Sec_WebSocket_Extensions="permessage-deflate"))
+    agreement = opened.agreement
+    assert (None if agreement is None else agreement.send_bits) == bits
 
 
 @pytest.mark.parametrize(

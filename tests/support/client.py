@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from .chunkings import Chunking, one_write
+from .deflating import inflated
 from .frames import (
     BINARY,
     CLOSE,
@@ -112,6 +113,9 @@ class RawClient:
         self.cannot_send = False
         self._partial: list[bytes] = []
         self._partial_opcode = CONTINUATION
+        self._partial_compressed = False
+        # Window of what the server compresses; None: nothing was agreed on.
+        self.window_bits: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -243,7 +247,9 @@ class RawClient:
         body = bytes(self.received[:size])
         assert len(body) == size, "the body is shorter than its Content-Length"
         del self.received[:size]
-        return Response(int(status), headers, body)
+        response = Response(int(status), headers, body)
+        self.window_bits = agreed_window(response)
+        return response
 
     # WebSocket
 
@@ -259,7 +265,8 @@ class RawClient:
     def read_frame(self, seconds: float = DEADLINE) -> Frame:
         """The next frame; EOFError when the server left before it."""
         deadline = Deadline(seconds)
-        while (found := take_frame(self.received)) is None:
+        inflates = self.window_bits is not None
+        while (found := take_frame(self.received, inflates=inflates)) is None:
             if self.gone:
                 raise EOFError(f"the server left, {len(self.received)} bytes remain")
             self._wait(deadline.left)
@@ -283,10 +290,14 @@ class RawClient:
         assert started == (one.opcode == CONTINUATION), "fragments out of order"
         if not started:
             self._partial_opcode = one.opcode
+            self._partial_compressed = one.compressed
         self._partial.append(one.payload)
         if not one.fin:
             return None
         data = b"".join(self._partial)
+        if self._partial_compressed:
+            assert self.window_bits is not None
+            data = inflated(data, bits=self.window_bits)
         is_text = self._partial_opcode == TEXT
         self._partial.clear()
         self._partial_opcode = CONTINUATION
@@ -347,6 +358,16 @@ def _content(found: Transcript, messages: int | None, pongs: int | None) -> bool
     if messages is None and pongs is None:
         return False
     return len(found.messages) >= (messages or 0) and len(found.pongs) >= (pongs or 0)
+
+
+def agreed_window(response: Response) -> int | None:
+    """Bits of the window that a server's answer gives to what it compresses."""
+    if "sec-websocket-extensions" not in response.headers:
+        return None
+    name, *parameters = response.headers["sec-websocket-extensions"].split("; ")
+    assert name == "permessage-deflate", response
+    named = dict(one.partition("=")[::2] for one in parameters)
+    return int(named.get("server_max_window_bits", 15))
 
 
 def check_accepted(response: Response) -> None:

@@ -80,6 +80,8 @@ class Frame:
     opcode: int
     payload: bytes
     fin: bool
+    # RSV1: the payload of this message is compressed.
+    compressed: bool = False
 
     @property
     def close_code(self) -> int | None:
@@ -88,12 +90,14 @@ class Frame:
         return int.from_bytes(self.payload[:2], "big") if self.payload else None
 
 
-def take_frame(data: bytearray) -> Frame | None:
-    """Cut the first whole frame off ``data``; AssertionError if it breaks RFC 6455."""
+def take_frame(data: bytearray, *, inflates: bool = False) -> Frame | None:
+    """Cut the first whole frame off ``data``; AssertionError if it breaks RFC 6455, or
+    RFC 7692 where that was agreed on (``inflates``)."""
     if len(data) < 2:
         return None
     first, second = data[0], data[1]
-    assert not first & 0x70, f"the server set a reserved bit: {bytes(data[:16])!r}"
+    reserved = 0x30 if inflates and first & 0x0F in (TEXT, BINARY) else 0x70
+    assert not first & reserved, f"the server set a reserved bit: {bytes(data[:16])!r}"
     assert not second & 0x80, "the server masked a frame"
     opcode, fin = first & 0x0F, bool(first & 0x80)
     assert opcode in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG), opcode
@@ -109,7 +113,7 @@ def take_frame(data: bytearray) -> Frame | None:
     _check_length(second, size, opcode, fin)
     payload = bytes(data[start : start + size])
     del data[: start + size]
-    return Frame(opcode, payload, fin)
+    return Frame(opcode, payload, fin, bool(first & 0x40))
 
 
 def _check_length(form: int, size: int, opcode: int, fin: bool) -> None:

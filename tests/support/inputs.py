@@ -7,9 +7,9 @@ nothing at all after it, which the server has to get rid of by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .chunkings import Chunking, chunkings, one_write
 from .client import Address, RawClient, Transcript, check_accepted, upgrade_request
@@ -38,6 +38,8 @@ class Input:
     messages: tuple[str | bytes, ...] = ()
     pongs: tuple[bytes, ...] = ()
     paths: tuple[str, ...] = ("/echo", "/echo-async")
+    # Of the handshake before it.
+    headers: Mapping[str, str] = field(default_factory=dict)
     times: int = TIMES
     # Whether it is the engine that closes; an application's close waits longer.
     silent: bool = True
@@ -78,7 +80,7 @@ def _check_once(
     before: tuple[str, ...] = (),
 ) -> None:
     with RawClient(address) as client:
-        client.upgrade(path)
+        client.upgrade(path, one.headers)
         client.send(b"".join(text(message) for message in before) + one.data, chunking)
         _check_outcome(client, one, before)
 
@@ -122,7 +124,7 @@ def _check_many(server: ServerProcess, one: Input) -> None:
         assert found.code in codes, found
         assert found.messages == list(one.messages)
 
-    data = upgrade_request(one.paths[0]) + one.data + goodbye
+    data = upgrade_request(one.paths[0], one.headers) + one.data + goodbye
     check_repeats(server, server.address, data, check, times=one.times)
 
 
@@ -137,7 +139,7 @@ def silent_endings(
 
     def ending(one: Input) -> Transcript:
         with RawClient(server.address) as client:
-            client.upgrade(one.paths[0])
+            client.upgrade(one.paths[0], one.headers)
             client.send(one.data)
             try:
                 return client.transcript(answer=False)

@@ -26,6 +26,7 @@ import uvloop
 
 from fastws import (
     App,
+    Compression,
     Config,
     Connection,
     Endpoint,
@@ -52,6 +53,7 @@ CONFIGS: dict[str, Config] = {
     ),
     "full": Config(limits=Limits(max_connections=4)),
     "handshakes": Config(limits=Limits(max_handshakes=4)),
+    "compressing": Config(compression=True),
 }
 
 
@@ -198,6 +200,7 @@ def add_websockets(app: App) -> None:
     app.websocket("/fragments", echo, limits=Limits(max_fragments=16))
     app.websocket("/large", echo, limits=large)
     app.websocket("/large-async", echo_async, limits=large)
+    add_compressing(app)
     rated = Limits(message_rate=50, message_burst=100)
     app.websocket("/rated", echo, limits=rated)
     app.websocket("/pongs", echo, limits=Limits(control_rate=None))
@@ -208,6 +211,31 @@ def add_websockets(app: App) -> None:
     app.websocket("/spoken", echo, subprotocols=("chat.v2", "chat.v1"))
     app.websocket("/reject-badly", echo, upgrade=reject_with_bad_header)
     app.websocket("/accept-badly", echo, upgrade=accept_with_bad_header)
+
+
+def add_compressing(app: App) -> None:
+    echo = Echo()
+    unrated = Compression(max_ratio=None)
+    app.websocket("/deflate", echo, compression=True)
+    app.websocket("/deflate-async", echo_async, compression=True)
+    app.websocket("/deflate-unrated", echo, compression=unrated)
+    app.websocket(
+        "/deflate-small", echo, compression=unrated, limits=Limits(max_message=1000)
+    )
+    app.websocket("/deflate-guarded", echo, compression=unrated, upgrade=require_bearer)
+    # Everything that can be agreed on, and every message compressed.
+    full = Compression(
+        window_bits=15,
+        threshold=0,
+        max_size=None,
+        max_ratio=None,
+        server_context=True,
+        client_context=True,
+    )
+    # The conformance suite's long cases end at a ping that they do not expect.
+    large = Limits(max_message=17 * MIB, max_fragments=1 << 20, ping_interval=None)
+    app.websocket("/deflate-large", echo, compression=full, limits=large)
+    app.websocket("/deflate-large-async", echo_async, compression=full, limits=large)
 
 
 def add_http(app: App) -> None:
@@ -307,11 +335,12 @@ class Testee:
             "tasks": len(asyncio.all_tasks()),
             "connections": sum(hub.connection_count for hub in hubs if hub),
             "handshakes": sum(hub.handshakes for hub in hubs if hub),
-            # Outboxes and segments are pooled, and the numbered stream uses some.
+            # Streams of zlib, outboxes and segments are pooled, and the numbered stream
+            # uses some.
             "native": {
                 name: count
                 for name, count in native_counts().items()
-                if name not in ("outboxes", "segments")
+                if name not in ("outboxes", "segments", "inflaters", "deflaters")
             },
         }
         if objects:
