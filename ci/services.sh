@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Conformance, other people's clients, a browser, fuzzing, then the sanitizers.
+# Conformance, other people's clients, a browser, stress, fuzzing, then the sanitizers.
 # Installs what is missing (as root: a browser, Node, clang).
 # With CI=true a skipped test is a failure. Arguments go to pytest.
 set -euo pipefail
@@ -26,6 +26,13 @@ ci/build.sh
 python=${VENV:-.venv}/bin/python
 "$python" -m pytest -m services -rs --timeout 600 \
     -o faulthandler_timeout=900 "$@"
+
+# A minute of stress over every link; STRESS_SECONDS makes it a long one.
+links=$("$python" -c 'from typing import get_args; from fastws.types import LinkKind
+print(*(link for link in get_args(LinkKind) if link != "auto"))')
+for link in $links; do
+    "$python" -m tests.stress --seconds "${STRESS_SECONDS:-60}" --link "$link"
+done
 
 # A short run of each fuzz target; FUZZ_SECONDS makes it a long one.
 tests/fuzz/run_libfuzzer.sh "${FUZZ_SECONDS:-30}"

@@ -37,11 +37,15 @@ REACH: dict[str, tuple[str, ...]] = {
 # Within the engine a module reaches only ranks below its own.
 ENGINE_RANKS = (
     ("csrc", "am_send"),
-    ("counters", "kernels", "payload", "head", "sent"),
-    ("parser", "log", "outbox", "request", "inbox"),
-    ("lane", "handshake"),
+    ("counters", "kernels", "payload", "head", "sent", "receipts"),
+    ("parser", "log", "outbox", "request", "inbox", "history", "batch"),
+    ("keyed", "handshake"),
+    ("lane",),
+    ("detour", "writer", "channel"),
+    ("plan", "roster"),
     ("visit",),
     ("flush",),
+    ("publishing",),
     ("hub",),
     ("link", "sweep"),
     ("binding",),

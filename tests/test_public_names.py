@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 # A name that is added here has to be kept.
 PUBLIC = {
     "App",
+    "Channel",
     "ChannelRule",
     "CloseCode",
     "Config",
@@ -32,7 +33,12 @@ PUBLIC = {
     "Message",
     "Opcode",
     "Payload",
+    "Position",
     "ProtocolError",
+    "Publication",
+    "PublishUnknown",
+    "Receipt",
+    "Recovery",
     "Reject",
     "Request",
     "Response",
@@ -40,6 +46,7 @@ PUBLIC = {
     "SlowPolicy",
     "StartupError",
     "StateError",
+    "Subscription",
 }
 
 

@@ -28,6 +28,7 @@ cdef class Binding:
         on_message=None,
         on_drain=None,
         on_close=None,
+        on_skip=None,
         bint is_async=False,
         bint keep_headers=False,
     ):
@@ -37,6 +38,7 @@ cdef class Binding:
         self.on_message = on_message
         self.on_drain = on_drain
         self.on_close = on_close
+        self.on_skip = on_skip
         self.is_async = is_async
         self.keep_headers = keep_headers
         self.limits = Limits() if limits is None else limits

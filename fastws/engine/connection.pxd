@@ -25,6 +25,8 @@ cdef class Connection(Reading):
     cdef int _start_endpoint(self) except -1
     # -- time-outs
     cdef int _check_stall(self, uint32_t tick) except -1
+    cdef int _check_lag_age(self, uint32_t tick) except -1
+    cdef uint32_t _max_stall(self) except? 0xFFFFFFFF
     cdef int _give_up(self, str reason) except -1
     # -- the end
     cdef int _finish(self) except -1

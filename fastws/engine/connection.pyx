@@ -6,8 +6,10 @@ time-outs, and the end, after which it is inert.
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t
+from libc.stdlib cimport free
 
 from .binding cimport Binding
+from .channel cimport Channel
 from .counters cimport counters_t
 from .csrc cimport (
     FASTWS_CLOSE_ABNORMAL,
@@ -15,13 +17,18 @@ from .csrc cimport (
     FASTWS_CLOSE_NORMAL,
     FASTWS_CLOSE_POLICY_VIOLATION,
 )
-from .hub cimport Channel, Hub
+from .detour cimport member_lag
+from .hub cimport Hub
 from .inbox cimport inbox_clear
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
     CONN_LINKED,
+    MEMBER_DETOUR,
+    SLOW_CLOSE,
     conn_t,
+    gap_t,
+    gap_take,
     lane_subscription,
     lane_t,
     member_owes,
@@ -29,9 +36,9 @@ from .lane cimport (
     subscription_t,
     times_t,
 )
-from .log cimport log_bytes_from, log_tick
+from .log cimport log_tick
 from .parser cimport CLOSE, parser_free, parser_init
-from .visit cimport blocked
+from .visit cimport blocked, relieve
 from .writing cimport CLOSED, CLOSING, FAILED, OPEN
 
 import inspect
@@ -41,6 +48,7 @@ import string
 from types import GenericAlias, SimpleNamespace
 
 from ..errors import ConnectionClosed, StateError
+from ..types import Position
 
 
 logger = logging.getLogger("fastws")
@@ -302,25 +310,79 @@ cdef class Connection(Reading):
         """A peer that has stopped taking bytes, or takes them too slowly."""
         cdef conn_t *conn = self.conn
         cdef size_t pending = self.link.pending()
-        cdef uint32_t slot
-        cdef lane_t *lane
-        cdef member_t *member
+        cdef uint32_t most = self._max_stall()
         if pending != conn.stall_pending:
             conn.stall_pending = pending
             conn.stall_start = tick
-        if conn.times.max_stall and tick - conn.stall_start >= conn.times.max_stall:
+        if most and tick - conn.stall_start >= most:
             self.hub.counters.data.evicted_stall += 1
             return self._give_up("slow consumer")
+        return self._check_lag_age(tick)
+
+    cdef uint32_t _max_stall(self) except? 0xFFFFFFFF:
+        """The shortest of its channels' rules; without channels the route's limit. In
+        ticks; 0: none."""
+        cdef uint32_t route = self.conn.times.max_stall
+        cdef uint32_t shortest = 0
+        cdef uint32_t one, slot
+        cdef Channel channel
+        cdef bint any_channel = False
+        for slot in range(self.conn.subscription_count):
+            channel = <Channel>self.conn.subscriptions[slot].lane.channel
+            if not channel.hidden:
+                any_channel = True
+                one = channel.rule.data.max_stall or route
+                if one and (shortest == 0 or one < shortest):
+                    shortest = one
+        return shortest if any_channel else route
+
+    cdef int _check_lag_age(self, uint32_t tick) except -1:
+        """What a cursor owes has waited too long: its channel's policy acts."""
+        cdef conn_t *conn = self.conn
+        cdef uint32_t slot
+        cdef lane_t *lane
+        cdef member_t *member
         for slot in range(conn.subscription_count):
             lane = conn.subscriptions[slot].lane
             member = &lane.members[conn.subscriptions[slot].index]
             if (
-                member_owes(lane, member)
-                and tick - log_tick(&lane.log, member.next) >= lane.rule.max_lag_age
+                member.standing == MEMBER_DETOUR
+                or not member_owes(lane, member)
+                or tick - log_tick(&lane.log, member.next) < lane.rule.max_lag_age
             ):
+                continue
+            if lane.rule.slow == SLOW_CLOSE:
                 self.hub.counters.data.evicted_lag_age += 1
                 return self.evict("slow consumer")
+            relieve(&self.hub.writer, lane, member)
         return 0
+
+    cdef int skipped(self) except -1:
+        """It takes bytes again: the endpoint is told what it has missed, once for each
+        channel."""
+        cdef gap_t *gap
+        cdef list missed = []
+        while True:
+            gap = gap_take(self.conn)
+            if gap == NULL:
+                break
+            channel = <Channel>gap.lane.channel
+            if not (<Channel>channel).hidden:
+                missed.append((channel.name, gap.missed))
+            free(gap)
+        for name, count in missed:
+            self._tell_skip(name, count)
+        return 0
+
+    def _tell_skip(self, str channel, count) -> None:
+        for callback in (self.binding.on_skip, self.hub.on_skip):
+            if callback is not None and self.phase == OPEN:
+                try:
+                    result = callback(self, channel, count)
+                    if inspect.isawaitable(result):
+                        self.spawn(result)
+                except Exception as error:
+                    self.handler_failed(error)
 
     cdef int _give_up(self, str reason) except -1:
         """The peer is not there, or does not take a Close frame either."""
@@ -332,9 +394,11 @@ cdef class Connection(Reading):
 
     # -- channels ----------------------------------------------------------------------
 
-    def subscribe(self, str channel not None):
-        """Receive what is published to a channel from now on."""
+    def subscribe(self, str channel not None, *, since=None):
+        """Receive what is published to a channel from now on, and with ``since`` what
+        was published behind that position."""
         cdef Channel found
+        cdef bint recovered = False
         cdef uint32_t most = self.binding.data.max_channels
         self.check("subscribe()")
         if self.phase != OPEN:
@@ -346,10 +410,23 @@ cdef class Connection(Reading):
                 raise StateError(
                     f"a connection may have {most} channels (Limits.max_channels)"
                 )
+        if since is not None and not isinstance(since, Position):
+            raise TypeError(f"since must be a Position, not {type(since).__name__}")
         found = self.hub.join(self.conn, channel)
-        if found is not None and self.hub.on_subscribe is not None:
+        if found is None:
+            if since is not None:
+                raise StateError(
+                    f"already subscribed to {channel!r}: what was missed can't be sent "
+                    "between what has been; unsubscribe first"
+                )
+            found = self.hub._channels[channel]
+            return Subscription(channel, found.place())
+        if since is not None:
+            recovered = self.hub.recover(self.conn, found, since)
+        subscription = Subscription(channel, found.place(), recovered)
+        if self.hub.on_subscribe is not None:
             self.hub.on_subscribe(self, channel)
-        return Subscription(channel)
+        return subscription
 
     def unsubscribe(self, str channel not None) -> bool:
         """Stop receiving a channel; False when it was not subscribed."""
@@ -376,17 +453,22 @@ cdef class Connection(Reading):
         subscription = lane_subscription(&found.lane, self.conn)
         if subscription == NULL:
             return 0
-        return log_bytes_from(
-            &found.lane.log, found.lane.members[subscription.index].next
-        )
+        return member_lag(&found.lane, &found.lane.members[subscription.index])
 
     def publish(
-        self, str channel not None, message, *, bint include_self=False
+        self,
+        str channel not None,
+        message,
+        *,
+        str key=None,
+        bint include_self=False,
     ) -> None:
         """Send a message to every subscriber of a channel, but not to this
         connection."""
         self.check("publish()")
-        self.hub.publish_local(channel, message, NULL if include_self else self.conn)
+        self.hub.publish_local(
+            channel, message, NULL if include_self else self.conn, key
+        )
 
     # -- tasks -------------------------------------------------------------------------
 
@@ -477,12 +559,18 @@ cdef class Subscription:
     """In force at once; awaiting it waits for nothing and gives itself."""
 
     cdef readonly str channel
+    cdef readonly object position
+    cdef readonly bint recovered
 
-    def __init__(self, str channel not None):
+    def __init__(
+        self, str channel not None, position=None, bint recovered=False
+    ):
         self.channel = channel
+        self.position = position
+        self.recovered = recovered
 
     def __repr__(self) -> str:
-        return f"<Subscription {self.channel!r}>"
+        return f"<Subscription {self.channel!r} recovered={self.recovered}>"
 
     def __await__(self):
         return self

@@ -1,7 +1,8 @@
 def native_counts() -> dict[str, int]:
     """Live native allocations of this process: connections, segments, outboxes,
-    members (cursors) and buffers (messages being assembled). All are zero when
-    every connection has been closed."""
+    members (cursors), buffers (messages being assembled), detours and gaps (of slow
+    subscribers) and kept (messages in a history). All are zero when every connection
+    has been closed and no history is left."""
 
 class Counters:
     """Event counts of one loop.

@@ -1,7 +1,8 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 
-from .hub cimport Hub, Owner
+from .hub cimport Hub
+from .roster cimport Owner
 
 
 cdef class Consumer(Owner):

@@ -1,6 +1,7 @@
 from typing import Any
 
-from .hub import Hub, Owner
+from .hub import Hub
+from .roster import Owner
 
 class Consumer(Owner):
     """Who receives a link's bytes: a Connection, or a ByteConsumer."""

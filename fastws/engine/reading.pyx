@@ -24,6 +24,7 @@ from .lane cimport (
     CONN_FINISH,
     CONN_PINGED,
     CONN_WATCHED,
+    NOTE_SKIPPED,
     conn_t,
 )
 from .outbox cimport outbox_pending
@@ -40,7 +41,8 @@ from .parser cimport (
     parser_idle,
     parser_next,
 )
-from .visit cimport blocked, mark_dirty
+from .visit cimport blocked
+from .writer cimport mark_dirty, note
 from .writing cimport CLOSED, CLOSING, ENDING, OPEN
 
 import asyncio
@@ -183,6 +185,8 @@ cdef class Reading(Writing):
     cdef int resumed(self) except -1:
         if self.conn != NULL:
             self.conn.flags &= ~<uint32_t>CONN_BLOCKED
+            if self.conn.gaps != NULL:
+                note(&self.hub.writer, self.conn, NOTE_SKIPPED)
             mark_dirty(&self.hub.writer, self.conn)
             self.hub.wake()
         return 0

@@ -42,6 +42,7 @@ cdef class Writing(Consumer):
     cdef int wake_receiver(self) except -1
     cdef int drained(self) except -1
     cdef int end_deferred(self) except -1
+    cdef int skipped(self) except -1
     cdef int due(self) except -1
     # -- sending
     cdef int check(self, str what) except -1

@@ -19,7 +19,7 @@ from .csrc cimport (
     FASTWS_CLOSE_TRY_AGAIN_LATER,
     FASTWS_OP_CLOSE,
 )
-from .hub cimport this_thread
+from .detour cimport member_unsent
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
@@ -31,13 +31,16 @@ from .lane cimport (
     NOTE_FINISHED,
     NOTE_HANDOVER,
     NOTE_LAGGED,
+    NOTE_SKIPPED,
     conn_t,
     lane_t,
 )
 from .outbox cimport outbox_give, outbox_pending
 from .payload cimport payload_close, payload_open
+from .roster cimport this_thread
 from .sent cimport sent_accepted, sent_pending, sent_refused
-from .visit cimport blocked, mark_dirty
+from .visit cimport blocked
+from .writer cimport mark_dirty
 
 
 cdef enum:
@@ -66,6 +69,10 @@ cdef class Writing(Consumer):
 
     cdef int drained(self) except -1:
         """The outbox is under its low-water mark."""
+        raise NotImplementedError
+
+    cdef int skipped(self) except -1:
+        """There are gaps to be told of."""
         raise NotImplementedError
 
     cdef int due(self) except -1:
@@ -172,6 +179,8 @@ cdef class Writing(Consumer):
             self.evict("slow consumer")
         if notes & NOTE_DUE and self.conn != NULL:
             self.due()
+        if notes & NOTE_SKIPPED and self.conn != NULL:
+            self.skipped()
         if (
             notes & NOTE_DRAINED
             and self.conn != NULL
@@ -277,6 +286,7 @@ cdef class Writing(Consumer):
         """Our Close frame, behind everything that was handed over before it."""
         cdef bytes payload = _close_payload(code, reason)
         cdef payload_t frame
+        self.hub.send_arrays(self.conn)
         frame.data = <const uint8_t *>PyBytes_AS_STRING(payload)
         frame.length = <size_t>PyBytes_GET_SIZE(payload)
         frame.opcode = FASTWS_OP_CLOSE
@@ -331,8 +341,8 @@ cdef class Writing(Consumer):
             return 0
         for slot in range(conn.subscription_count):
             lane = conn.subscriptions[slot].lane
-            self.hub.counters.data.frames_lost += (
-                lane.log.next - lane.members[conn.subscriptions[slot].index].next
+            self.hub.counters.data.frames_lost += member_unsent(
+                lane, &lane.members[conn.subscriptions[slot].index]
             )
         self.leave_channels()
         conn.limit = self.hub.writer.sequence

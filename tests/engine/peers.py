@@ -123,6 +123,11 @@ class Peer:
         await self.see(lambda: len(self.messages) >= count)
         return self.messages
 
+    async def see_frames(self, count: int) -> list[str | bytes]:
+        """As ``see_messages``, without looking at each one at each turn."""
+        await self.see(lambda: len(self.frames) >= count)
+        return self.messages
+
     async def see_pings(self, count: int) -> None:
         await self.see(lambda: len(self.pings) >= count)
 
