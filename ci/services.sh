@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Conformance, other people's clients, a browser, fuzzing, then the sanitizers.
-# Installs what is missing (as root: a browser, Node, clang).
+# Conformance, other people's clients and servers, a browser, fuzzing, then the
+# sanitizers.
+# Installs what is missing (as root: a browser, Node, clang, nginx with nchan).
 # With CI=true a skipped test is a failure. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +10,7 @@ missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v valgrind >/dev/null || missing+=(valgrind)
 command -v clang >/dev/null || missing+=(clang libclang-rt-dev)
 if ((${#missing[@]})); then
     if [[ $(id -u) != 0 ]]; then
@@ -22,10 +24,13 @@ if ((${#missing[@]})); then
 fi
 
 ci/build.sh
+bench/peers/install.sh
 
 python=${VENV:-.venv}/bin/python
 "$python" -m pytest -m services -rs --timeout 600 \
     -o faulthandler_timeout=900 "$@"
+
+ci/guard.sh
 
 # A short run of each fuzz target; FUZZ_SECONDS makes it a long one.
 tests/fuzz/run_libfuzzer.sh "${FUZZ_SECONDS:-30}"
