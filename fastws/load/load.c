@@ -25,7 +25,9 @@ void stopwatch_stop(const stopwatch *self, crowd *run) {
     load_result *result = run->result;
     stopwatch end = stopwatch_start(run);
     result->seconds = (double)(end.started_at - self->started_at) * 1e-9;
-    result->load_cpu = (end.own_seconds - self->own_seconds) / result->seconds;
+    /* Taken off a core while it polls, it has idled longer than it has run. */
+    double worked = end.own_seconds - self->own_seconds;
+    result->load_cpu = worked > 0 ? worked / result->seconds : 0;
     result->server_cpu = -1;
     if (self->server_seconds >= 0 && end.server_seconds >= 0) {
         result->server_cpu =

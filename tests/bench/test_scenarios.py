@@ -86,8 +86,8 @@ def test_command_of_the_load_generator() -> None:
     words = load.arguments(SCENARIOS["echo-100x64-d16"], "ws://127.0.0.1:1/echo", clock)
     assert words == [
         *("bench", "ws://127.0.0.1:1/echo", "--mode", "echo", "--connections", "100"),
-        *("--size", "64", "--depth", "16", "--duration", "0.5", "--warm-up", "0.1"),
-        *("--timeout", "20.5"),
+        *("--size", "64", "--depth", "16", "--busy-poll", "--duration", "0.5"),
+        *("--warm-up", "0.1", "--timeout", "20.5"),
     ]
 
 

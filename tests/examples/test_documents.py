@@ -46,7 +46,7 @@ def test_the_chat_server_of_the_readme_is_the_example() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     anchors = {
-        re.sub(r"[^a-z0-9]+", "-", heading.lower())
+        re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
         for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     }
     for target in LINK.findall(page.read_text()):
