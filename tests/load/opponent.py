@@ -165,12 +165,12 @@ class Opponent:
         self._listening.set()
         await self._closing.wait()
         server.close()
-        # One that was just accepted gets its task in a few turns, to be ended by it.
-        for _ in range(10):
-            await asyncio.sleep(0)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # A connection that was just accepted is a task of asyncio's own before it is one
+        # of ours, and a task that is cancelled before its first step closes nothing.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         for writer in writers:
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
