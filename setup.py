@@ -49,6 +49,9 @@ EXTENSIONS = (
     "reading",
     "connection",
     "uvlink",
+    "ownlink",
+    "opening",
+    "poller",
     "memory",
 )
 
