@@ -50,6 +50,9 @@ EXTENSIONS = (
     "reading",
     "connection",
     "uvlink",
+    "ownlink",
+    "opening",
+    "poller",
     "memory",
 )
 

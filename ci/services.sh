@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Conformance, other people's clients and servers, a browser, fuzzing, then the
-# sanitizers.
+# Conformance, other people's clients and servers, a browser, the benchmarks' guard, both
+# links on both loops, fuzzing, then the sanitizers.
 # Installs what is missing (as root: a browser, Node, clang, nginx with nchan).
 # With CI=true a skipped test is a failure. Arguments go to pytest.
 set -euo pipefail
@@ -31,6 +31,14 @@ python=${VENV:-.venv}/bin/python
     -o faulthandler_timeout=900 "$@"
 
 ci/guard.sh
+
+# make test runs our own sockets on uvloop.
+for kinds in "auto asyncio" "uvloop uvloop" "uvloop asyncio"; do
+    read -r link loop <<<"$kinds"
+    echo "services: the whole suite with link=$link on $loop"
+    FASTWS_LINK=$link FASTWS_LOOP=$loop "$python" -m pytest -m "not services" -q \
+        --ignore tests/bench --ignore tests/load --ignore tests/csrc
+done
 
 # A short run of each fuzz target; FUZZ_SECONDS makes it a long one.
 tests/fuzz/run_libfuzzer.sh "${FUZZ_SECONDS:-30}"

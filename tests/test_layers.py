@@ -50,7 +50,9 @@ ENGINE_RANKS = (
     ("writing",),
     ("reading",),
     ("connection",),
-    ("uvlink", "poller", "memory"),
+    ("uvlink", "ownlink", "memory"),
+    ("opening",),
+    ("poller",),
 )
 ENGINE_RANK = {
     module: rank for rank, modules in enumerate(ENGINE_RANKS) for module in modules

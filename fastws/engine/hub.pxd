@@ -51,6 +51,7 @@ cdef class Hub:
     cdef public object on_message
     cdef public Py_ssize_t handshakes
     cdef public object receive_buffer   # the links' own, one per loop
+    cdef public object poller           # of our own sockets; None: there are none
     # -- channels
     cdef dict _channels
     cdef dict _rules
@@ -68,6 +69,8 @@ cdef class Hub:
     cdef writer_t writer
     cdef public uint64_t slice_nanoseconds  # of one flush, before others get a turn
     cdef bint awake             # a flush is on its way
+    cdef bint batching          # a batch of events is being handled: it flushes itself
+    cdef bint flush_due         # at the end of that batch
     # -- masking keys of the client role
     cdef bytes _entropy
     cdef Py_ssize_t _entropy_used
@@ -113,6 +116,8 @@ cdef class Hub:
     cdef int settle(self, conn_t *conn) except -1
     cdef int visit_now(self, conn_t *conn) except -1
     cdef int wake(self) except -1
+    cdef int begin_batch(self) except -1
+    cdef int end_batch(self) except -1
     cdef int wrong_thread(self, str what) except -1
 
 

@@ -48,6 +48,7 @@ class Hub:
     on_message: Callable[[Connection, str | bytes], Any] | None
     handshakes: int
     receive_buffer: Any
+    poller: Any
     slice_nanoseconds: int
 
     def __init__(
