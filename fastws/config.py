@@ -318,6 +318,9 @@ class Config:
     )
     ssl_handshake_timeout: float = option(10.0, "seconds that a TLS handshake may take")
     backlog: int = option(4096, "connections the kernel holds until we accept them")
+    reuse_port: bool = option(
+        False, "SO_REUSEPORT: several processes may listen on the same port"
+    )
     shutdown_timeout: float = option(
         30.0, "seconds that open connections get to close when the server stops"
     )
@@ -331,7 +334,11 @@ class Config:
         'origins whose pages may connect, as "https://example.org"; None: same host',
     )
     loop: LoopKind = option("auto", "event loop that run() makes")
-    link: LinkKind = option("auto", "what carries the bytes of a connection")
+    link: LinkKind = option(
+        "auto",
+        "what carries the bytes of a connection; auto: our own sockets for plain TCP "
+        "on Linux, else a transport of the loop",
+    )
     limits: Limits = field(
         default_factory=Limits, metadata={"about": "what one peer may cost"}
     )
@@ -384,6 +391,11 @@ class Config:
             raise ConfigError("give ssl= or ssl_certificate=, not both")
         if self.ssl_key is not None and self.ssl_certificate is None:
             raise ConfigError("ssl_key= needs ssl_certificate= beside it")
+        if self.link == "own" and (self.ssl or self.ssl_certificate) is not None:
+            raise ConfigError(
+                'link="own" has no TLS: leave it at "auto", and TLS goes over a '
+                "transport of the loop"
+            )
 
     def _check_origins(self) -> None:
         origins = self.allowed_origins
@@ -409,6 +421,7 @@ class ServerOptions(TypedDict, total=False):
     ssl_key: str | None
     ssl_handshake_timeout: float
     backlog: int
+    reuse_port: bool
     shutdown_timeout: float
     debug: bool
     allowed_origins: Sequence[str] | None

@@ -48,8 +48,10 @@ Event: TypeAlias = Literal[
 LoopKind: TypeAlias = Literal["auto", "uvloop", "asyncio"]
 """Which event loop ``App.run`` makes; ``auto`` takes uvloop where it is installed."""
 
-LinkKind: TypeAlias = Literal["auto", "uvloop"]
-"""What carries the bytes of a connection; ``auto`` takes the best for the platform."""
+LinkKind: TypeAlias = Literal["auto", "uvloop", "own"]
+"""What carries the bytes of a connection: a transport of the event loop (``uvloop``, of
+asyncio's loop too), or a socket that the engine owns (``own``: Linux, no TLS). ``auto``
+takes ``own`` where it can be had."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from .csrc cimport (
 )
 from .detour cimport member_lag
 from .hub cimport Hub
-from .inbox cimport inbox_clear
+from .inbox cimport inbox_free, inbox_none
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
@@ -49,6 +49,7 @@ from types import GenericAlias, SimpleNamespace
 
 from ..errors import ConnectionClosed, StateError
 from ..types import Position
+from .request import read_request
 
 
 logger = logging.getLogger("fastws")
@@ -64,7 +65,8 @@ cdef class Connection(Reading):
     def __dealloc__(self):
         # Everything else was given back when the link was lost.
         parser_free(&self.parser)
-        inbox_clear(&self.inbox)
+        inbox_free(self.inbox)
+        self.inbox = inbox_none()
 
     def __repr__(self) -> str:
         names = ("open", "closing", "closing", "closing", "closed")
@@ -83,15 +85,9 @@ cdef class Connection(Reading):
         bytes early=b"",
     ) -> Connection:
         """Take over a link whose upgrade has been answered; run the endpoint."""
-        cdef Connection self = Connection.__new__(Connection)
-        self.hub = hub
-        self.binding = binding
-        self.request = request
-        self.path = request.path
-        self.params = params
-        self.subprotocol = subprotocol
-        self.begin(link, early)
-        return self
+        return open_connection(
+            hub, link, binding, request, request.path, params, subprotocol, early
+        )
 
     @staticmethod
     def open_client(
@@ -103,7 +99,6 @@ cdef class Connection(Reading):
         self.binding = Binding(limits=limits)
         self.client = True
         self.path = ""
-        self.params = {}
         self.subprotocol = subprotocol
         self.begin(link, early)
         return self
@@ -117,7 +112,7 @@ cdef class Connection(Reading):
         self.serial = conn.serial
         self.slot = conn.slot
         conn.times = &self.binding.data.times
-        conn.low_water = self.binding.data.low_water
+        conn.low_water = <uint32_t>min(self.binding.data.low_water, 0xFFFFFFFF)
         conn.fd = link.descriptor()
         if conn.fd < 0:
             conn.flags |= CONN_LINKED
@@ -227,6 +222,13 @@ cdef class Connection(Reading):
         self._state = value
 
     @property
+    def params(self) -> dict:
+        """Parameters of the path."""
+        if self._params is None:
+            self._params = {}
+        return self._params
+
+    @property
     def headers(self):
         """Headers of the opening request."""
         return self._opening("headers").headers
@@ -237,14 +239,20 @@ cdef class Connection(Reading):
         return self._opening("query").query
 
     def _opening(self, str what):
-        if self.request is None:
+        request = self.request
+        if request is None:
             raise StateError(
                 f"{what} can be read until on_open has returned (a coroutine: until it "
                 "first waits for a message); give the route keep_headers=True to keep "
                 "the request"
             )
         self.request_wanted = True
-        return self.request
+        if isinstance(request, bytes):
+            request = read_request(
+                request, self.link.remote_address, self.link.secure
+            )
+            self.request = request
+        return request
 
     @property
     def remote_address(self):
@@ -311,8 +319,8 @@ cdef class Connection(Reading):
         cdef conn_t *conn = self.conn
         cdef size_t pending = self.link.pending()
         cdef uint32_t most = self._max_stall()
-        if pending != conn.stall_pending:
-            conn.stall_pending = pending
+        if <uint32_t>pending != conn.stall_pending:
+            conn.stall_pending = <uint32_t>pending
             conn.stall_start = tick
         if most and tick - conn.stall_start >= most:
             self.hub.counters.data.evicted_stall += 1
@@ -477,17 +485,14 @@ cdef class Connection(Reading):
         ends."""
         self.check("spawn()")
         task = self.hub.loop.create_task(coroutine)
-        if self.spawned is None:
-            self.spawned = set()
-        self.spawned.add(task)
+        self.keep_aside().spawned.add(task)
         task.add_done_callback(self._spawned_done)
         if self.phase == CLOSED:
             task.cancel()
         return task
 
     def _spawned_done(self, task) -> None:
-        if self.spawned is not None:
-            self.spawned.discard(task)
+        self.aside.spawned.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.handler_failed(task.exception())
 
@@ -502,7 +507,7 @@ cdef class Connection(Reading):
         if self.phase == CLOSED:
             return 0
         if self.deferred == CLOSE:
-            self.record(self.parser.close_code, self.deferred_reason)
+            self.record(self.parser.close_code, self.aside.deferred_reason)
         self.record(FASTWS_CLOSE_ABNORMAL, "")
         self.phase = CLOSED
         self.stop_reading()
@@ -511,33 +516,32 @@ cdef class Connection(Reading):
         self.leave_channels()
         self.hub.leave(self)
         self.wake_receiver()
-        self.release(self.drain_waiters)
-        self.release(self.close_waiters)
-        self.drain_waiters = None
-        self.close_waiters = None
+        if self.aside is not None:
+            self.release(self.aside.drain_waiters)
+            self.release(self.aside.close_waiters)
+            self._end_tasks()
         self.receiver = None
-        self._end_tasks()
         self._tell_closed()
         return 0
 
     def _end_tasks(self) -> None:
-        if self.pings:
-            for future, _ in self.pings.values():
-                if not future.done():
-                    future.set_exception(
-                        ConnectionClosed(self.close_code, self.close_reason)
-                    )
-                    # Who doesn't await it doesn't want to know.
-                    future.exception()
-            self.pings = None
-        if self.spawned is not None:
-            for task in list(self.spawned):
-                task.cancel()
+        for future, _ in list(self.aside.pings.values()):
+            if not future.done():
+                future.set_exception(
+                    ConnectionClosed(self.close_code, self.close_reason)
+                )
+                # Who doesn't await it doesn't want to know.
+                future.exception()
+        self.aside.pings.clear()
+        for task in list(self.aside.spawned):
+            task.cancel()
 
     def _tell_closed(self) -> None:
         cdef Hub hub = self.hub
-        cdef list left = self.left
-        self.left = None
+        cdef list left = None
+        if self.aside is not None:
+            left = self.aside.left
+            self.aside.left = None
         if left is not None:
             for name in left:
                 self._tell(hub.on_unsubscribe, name)
@@ -553,6 +557,28 @@ cdef class Connection(Reading):
                 callback(self, *arguments)
             except Exception as error:
                 self.handler_failed(error)
+
+
+cdef Connection open_connection(
+    Hub hub,
+    Link link,
+    Binding binding,
+    object request,
+    str path,
+    dict params,
+    object subprotocol,
+    bytes early,
+):
+    """``Connection.open``; the request may be the bytes of its head."""
+    cdef Connection self = Connection.__new__(Connection)
+    self.hub = hub
+    self.binding = binding
+    self.request = request
+    self.path = path
+    self._params = params or None
+    self.subprotocol = subprotocol
+    self.begin(link, early)
+    return self
 
 
 cdef class Subscription:

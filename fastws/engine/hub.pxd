@@ -7,6 +7,9 @@ from .publishing cimport Publishing
 
 
 cdef class Hub(Publishing):
+    # -- flushing
+    cdef bint batching          # a batch of events is being handled: it flushes itself
+    cdef bint flush_due         # at the end of that batch
     # -- masking keys of the client role
     cdef bytes _entropy
     cdef Py_ssize_t _entropy_used
@@ -26,3 +29,5 @@ cdef class Hub(Publishing):
     cdef bytes _join_parts(self, uint32_t count)
     cdef int _tell(self) except -1
     cdef int settle(self, conn_t *conn) except -1
+    cdef int begin_batch(self) except -1
+    cdef int end_batch(self) except -1

@@ -105,8 +105,23 @@ cdef class Hub(Publishing):
         """Have ``flush`` called at the end of this tick."""
         if not self.awake:
             self.awake = True
-            if self.loop is not None:
+            if self.batching:
+                self.flush_due = True
+            elif self.loop is not None:
                 self.loop.call_soon(self.flush)
+        return 0
+
+    cdef int begin_batch(self) except -1:
+        """Many events are about to be handled: what they send leaves at their end."""
+        self.batching = True
+        return 0
+
+    cdef int end_batch(self) except -1:
+        self.batching = False
+        if self.flush_due:
+            # Without a turn of the loop in between.
+            self.flush_due = False
+            self.flush()
         return 0
 
     cdef int settle(self, conn_t *conn) except -1:

@@ -1,6 +1,6 @@
 from cpython.object cimport PyObject
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from .history cimport history_t
 from .keyed cimport keyed_t
@@ -134,9 +134,10 @@ ctypedef struct lane_t:
 
 ctypedef struct conn_t:
     int fd                  # for direct writes; -1 with CONN_LINKED
-    uint32_t flags
-    uint32_t notes
+    uint16_t flags
+    uint16_t notes
     uint32_t slot           # in the hub's table
+    uint32_t low_water
     uint64_t serial
     uint64_t limit          # publications after this sequence are not for it any more
     const times_t *times
@@ -147,7 +148,6 @@ ctypedef struct conn_t:
     uint32_t partial_length
     uint8_t *partial        # a cut frame's rest and a little more, for the link
     outbox_t *outbox
-    size_t low_water
     subscription_t *subscriptions
     uint32_t subscription_count
     uint32_t subscription_room
@@ -159,7 +159,7 @@ ctypedef struct conn_t:
     uint32_t message_start  # 0: no message is unfinished
     uint32_t lag_start      # when it last stopped being caught up
     uint32_t stall_start    # when its socket last took a byte
-    size_t stall_pending    # what the link held then
+    uint32_t stall_pending  # what the link held then, its low half
 
 
 cdef bint lane_join(lane_t *lane, conn_t *conn) noexcept nogil

@@ -36,6 +36,7 @@ cdef class Roster(Keeper):
     cdef public object on_skip
     cdef public Py_ssize_t handshakes
     cdef public object receive_buffer   # the links' own, one per loop
+    cdef public object poller           # of our own sockets; None: there are none
     # -- connections
     cdef conn_t **slots
     cdef uint32_t slot_count    # places ever used

@@ -27,6 +27,7 @@ class Roster(Keeper):
     on_skip: Callable[[Connection, str, int], Any] | None
     handshakes: int
     receive_buffer: Any
+    poller: Any
     slice_nanoseconds: int
 
     def __init__(

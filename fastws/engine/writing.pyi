@@ -4,6 +4,9 @@ from .binding import Binding
 from .link import Consumer
 from .sent import Sent
 
+class Aside:
+    """What few connections have, and only at times."""
+
 class Writing(Consumer):
     """The sending half of a Connection, and its closing."""
 

@@ -47,7 +47,21 @@ cdef enum:
     REASON_BYTES = 123      # of a control frame's 125, two are the code
 
 
+cdef class Aside:
+    def __cinit__(self):
+        self.drain_waiters = []
+        self.close_waiters = []
+        self.pings = {}
+        self.spawned = set()
+
+
 cdef class Writing(Consumer):
+    cdef Aside keep_aside(self):
+        """For what few connections have."""
+        if self.aside is None:
+            self.aside = Aside.__new__(Aside)
+        return self.aside
+
     # -- what the layers above add -----------------------------------------------------
 
     cdef int stop_reading(self) except -1:
@@ -134,9 +148,7 @@ cdef class Writing(Consumer):
 
     cdef Sent _pending(self):
         future = self.hub.loop.create_future()
-        if self.drain_waiters is None:
-            self.drain_waiters = []
-        self.drain_waiters.append(future)
+        self.keep_aside().drain_waiters.append(future)
         self.conn.flags |= CONN_WATCHED
         return sent_pending(future)
 
@@ -188,8 +200,8 @@ cdef class Writing(Consumer):
             and outbox_pending(self.conn.outbox) <= self.conn.low_water
         ):
             self.conn.flags &= ~<uint32_t>CONN_WATCHED
-            self.release(self.drain_waiters)
-            self.drain_waiters = None
+            if self.aside is not None:
+                self.release(self.aside.drain_waiters)
             self.drained()
             self.read_on()
         if notes & NOTE_FINISHED and self.conn != NULL:
@@ -215,10 +227,10 @@ cdef class Writing(Consumer):
         return 0
 
     cdef int release(self, list waiters) except -1:
-        if waiters is not None:
-            for future in waiters:
-                if not future.done():
-                    future.set_result(None)
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        waiters.clear()
         return 0
 
     cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1:
@@ -256,9 +268,7 @@ cdef class Writing(Consumer):
         if self.phase == CLOSED:
             return sent_accepted()
         future = self.hub.loop.create_future()
-        if self.close_waiters is None:
-            self.close_waiters = []
-        self.close_waiters.append(future)
+        self.keep_aside().close_waiters.append(future)
         return sent_pending(future)
 
     def wait_closed(self) -> Sent:
@@ -355,9 +365,12 @@ cdef class Writing(Consumer):
     cdef int leave_channels(self) except -1:
         """Nothing that is published from now on is for it."""
         cdef list names
+        cdef Aside aside
         if self.hub.on_unsubscribe is not None:
             names = self.hub.channel_names(self.conn)
-            self.left = names if self.left is None else self.left + names
+            if names:
+                aside = self.keep_aside()
+                aside.left = names if aside.left is None else aside.left + names
         self.hub.depart_all(self.conn)
         return 0
 

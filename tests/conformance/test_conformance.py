@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from tests.support.client import Address
-from tests.support.server import LoopName, ServerOptions, ServerProcess
+from tests.support.kinds import LoopName
+from tests.support.server import ServerOptions, ServerProcess
 from tests.support.tunnel import tls_tunnel
 
 if TYPE_CHECKING:

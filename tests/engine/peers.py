@@ -20,9 +20,11 @@ from fastws.engine.counters import native_counts
 from fastws.engine.handshake import parse_head
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
+from fastws.engine.poller import poller_of
 from fastws.engine.sweep import Sweep
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
+from tests.support import kinds
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, take_frame
 
 DEADLINE = 10.0
@@ -188,6 +190,11 @@ class World:
             return ws
 
         client, accepted = self.sockets(small)
+        if kinds.OWN and certificates is None:
+            poller_of(self.hub).adopt(accepted, open_connection)
+            peer = Peer(client, await made)
+            self.peers.append(peer)
+            return peer
         context = certificates.server_context() if certificates else None
         accepting = asyncio.ensure_future(
             self.loop.connect_accepted_socket(

@@ -26,6 +26,7 @@ from fastws.engine.handshake import parse_head
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
 from fastws.engine.parser import Parser
+from fastws.engine.poller import poller_of
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
 from tests.engine.peers import secured
@@ -219,9 +220,14 @@ class Program:
         client.setblocking(False)
         accepted, _ = listener.accept()
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        tls = self.members == "tls"
-        if self.members == "mixed":
-            tls = self.random.random() < 0.5
+        kind = self.members
+        if kind == "mixed":
+            kind = self.random.choice(("plain", "tls", "own"))
+        if kind == "own":
+            poller_of(self.hub).adopt(accepted, open_connection)
+            self.peers.append(Peer(client, await made))
+            return
+        tls = kind == "tls"
         accepting = asyncio.ensure_future(
             asyncio.get_running_loop().connect_accepted_socket(
                 lambda: UvLink(self.hub, open_connection),
@@ -504,7 +510,7 @@ async def run_program(seed: int, members: str, certificates: Certificates) -> No
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("members", ["plain", "tls", "mixed"])
+@pytest.mark.parametrize("members", ["plain", "own", "tls", "mixed"])
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_random_programs_deliver_what_the_model_says(
     runner: Callable[[object], None], members: str, certificates: Certificates

@@ -46,7 +46,9 @@ def test_the_chat_server_of_the_readme_is_the_example() -> None:
 
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^a-z0-9]+", "-", heading.lower()) for heading in headings}
+    return {
+        re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

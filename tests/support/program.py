@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import kinds
 from .waits import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ def serving(
     It has to stop cleanly at the end, with connections open or without.
     """
     command = [sys.executable, "-m", "fastws", "serve", target, "--port", str(port)]
+    command += ["--link", kinds.LINK, "--loop", kinds.LOOP]
     command += options
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
