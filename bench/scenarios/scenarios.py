@@ -17,6 +17,10 @@ MEMORY = "bytes_per_connection"
 LATENCY = "p99"
 CPU = "server_cpu"
 
+# A target against the best of the others without the control.
+BEST_PEER = "the best peer"
+CONTROL = "control"
+
 Options = dict[str, int | float | str | bool]
 
 
@@ -24,9 +28,10 @@ Options = dict[str, int | float | str | bool]
 class Target:
     """What is asked of one of our servers in a scenario.
 
-    Of the ratio to the best of control and peers by default; to one server with
-    `against`; to the scenario beside this one with `is_beside`; of the figure itself
-    with `is_absolute`. `condition` names what the target presupposes, for the reader.
+    Of the ratio to the best of control and peers by default; to one server, or the best
+    peer, with `against`; to the scenario beside this one with `is_beside`; of the
+    figure itself with `is_absolute`. `condition` names what the target presupposes, for
+    the reader.
     """
 
     server: str
@@ -134,7 +139,9 @@ def echo_grid() -> Iterator[Scenario]:
 
 FANOUT_TARGETS = {
     "fanout-1000x128-d1": (Target("fastws", 0.97),),
-    "fanout-1000x128-d16": (Target("fastws", 1.0),),
+    "fanout-1000x128-d16": (Target("fastws", 1.0, against=BEST_PEER),),
+    "fanout-5000x128-d1": (Target("fastws", 0.97),),
+    "fanout-5000x128-d16": (Target("fastws", 1.0, against=BEST_PEER),),
     "fanout-1000x1024-d16-deflate": (
         Target("fastws", 0.9, is_beside=True),
         Target("fastws", 10.0, against="uws"),
@@ -209,6 +216,7 @@ CHAT = Scenario(
     options={"connections": 100, "publishers": 100, "size": 64, "depth": 1},
     unit="deliveries/s",
     path="/fanout",
+    targets=(Target("fastws", 1.0, against="uws"),),
     is_charted=True,
 )
 
@@ -265,6 +273,7 @@ PACED = Scenario(
     value=LATENCY,
     path="/fanout",
     duration=3.0,
+    targets=(Target("fastws", 1.15, against=CONTROL),),
     is_charted=True,
 )
 
@@ -283,20 +292,28 @@ PACED_LARGE = Scenario(
     duration=5.0,
 )
 
-STALLED = Scenario(
-    name="paced-500x4096-stalled",
-    group="latency",
-    title="100 publications/s of 4 KB to 500 subscribers, 1 % of them stalled",
-    short="4 KB × 500, 100/s, 1 % stalled",
-    mode="fanout",
-    options={"connections": 500, "size": 4096, "rate": 100, "stalled": 1},
-    unit="99th percentile of the others",
-    value=LATENCY,
-    path="/fanout",
-    beside="paced-500x4096",
-    duration=5.0,
-    is_charted=True,
-)
+
+def stalled(percent: int, targets: tuple[Target, ...] = ()) -> Scenario:
+    return Scenario(
+        name=f"paced-500x4096-stalled{percent}",
+        group="latency",
+        title="100 publications/s of 4 KB to 500 subscribers, "
+        f"{percent} % of them stalled",
+        short=f"4 KB × 500, 100/s, {percent} % stalled",
+        mode="fanout",
+        options={"connections": 500, "size": 4096, "rate": 100, "stalled": percent},
+        unit="99th percentile of the others",
+        value=LATENCY,
+        path="/fanout",
+        beside="paced-500x4096",
+        duration=5.0,
+        targets=targets,
+        is_charted=bool(targets),
+    )
+
+
+STALLED_FEW = stalled(1)
+STALLED_MANY = stalled(10, (Target("fastws", 1.1, is_beside=True),))
 
 ALL = (
     *echo_grid(),
@@ -308,7 +325,8 @@ ALL = (
     IDLE_PINGS,
     PACED,
     PACED_LARGE,
-    STALLED,
+    STALLED_FEW,
+    STALLED_MANY,
 )
 SCENARIOS = {scenario.name: scenario for scenario in ALL}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from .runs import About, Run, ServerNote
-from .scenarios import CPU, LATENCY, Scenario, Target
+from .scenarios import BEST_PEER, CONTROL, CPU, LATENCY, Scenario, Target
 
 # A quartile this far past the bound is noise, further is a miss.
 QUARTILE_SLACK = 0.05
@@ -217,6 +217,12 @@ class Judge:
     def of(self, scenario: str, server: str) -> list[Run]:
         return self.runs.get(scenario, {}).get(server, [])
 
+    def named(self, scenario: Scenario, against: str) -> str:
+        if against != BEST_PEER:
+            return against
+        others = self.runs.get(scenario.name, {})
+        return pick_denominator(scenario, others, self.ours | {CONTROL})
+
     def beside(self, scenario: Scenario, server: str) -> Spread | None:
         other = self.scenarios.get(scenario.beside)
         if other is None:
@@ -230,7 +236,7 @@ class Judge:
         elif target.is_beside:
             measured = entry.beside
         elif target.against:
-            theirs = self.of(scenario.name, target.against)
+            theirs = self.of(scenario.name, self.named(scenario, target.against))
             mine = self.of(scenario.name, entry.server)
             measured = spread(ratios(scenario, scenario, pairs(mine, theirs)[0]))
         else:

@@ -10,6 +10,7 @@ from bench.peers.peers import MODES, PEERS
 from bench.scenarios import load
 from bench.scenarios.scenarios import (
     ALL,
+    BEST_PEER,
     GROUPS,
     SCENARIOS,
     SETS,
@@ -40,7 +41,7 @@ def test_scenario_is_sound(scenario: Scenario) -> None:
 def test_targets_name_servers_that_exist(scenario: Scenario) -> None:
     for target in scenario.targets:
         assert PEERS[target.server].is_ours
-        assert target.against in ("", *PEERS)
+        assert target.against in ("", BEST_PEER, *PEERS)
         assert not target.is_beside or scenario.beside
 
 

@@ -196,6 +196,23 @@ def test_verdicts_against_one_server_and_beside_another_scenario() -> None:
     assert entries["uws"].beside == Spread(0.2, 0.2, 0.2)
 
 
+def test_a_verdict_against_the_best_peer_leaves_the_control_out() -> None:
+    name = "fanout-1000x128-d16"
+    values: dict[str, list[float | None]] = {
+        "control": [40, 40],
+        "uws": [20, 20],
+        "bun": [30, 30],
+        "fastws": [33, 36],
+    }
+    _, entries = row_of(made_up.runs(name, values), name)
+    (verdict,) = entries["fastws"].verdicts
+    assert (verdict.kind, verdict.met) == ("the best peer", True)
+    assert verdict.measured is not None
+    assert verdict.measured.median == pytest.approx(1.15)
+    assert entries["fastws"].ratio is not None
+    assert entries["fastws"].ratio.median == pytest.approx(34.5 / 40)
+
+
 def test_without_the_server_in_question_a_target_stays_open() -> None:
     _, entries = row_of(
         made_up.runs("connect", {"control": [10], "fastws": [9]}), "connect"
