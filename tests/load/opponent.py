@@ -164,13 +164,13 @@ class Opponent:
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._closing.wait()
-        server.close()
         # A connection that was just accepted is a task of asyncio's own before it is
-        # one of ours; a task that is cancelled before its first step closes nothing.
+        # one of ours, and fails without closing its socket if the server is closed then.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        server.close()
         for writer in writers:
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
