@@ -165,7 +165,7 @@ class Opponent:
         self._listening.set()
         await self._closing.wait()
         # A connection that was just accepted is a task of asyncio's own before it is
-        # one of ours, and fails without closing its socket if the server is closed then.
+        # one of ours; it fails without closing its socket if the server is closed then.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
