@@ -14,23 +14,32 @@
 
 enum { SHORT_LENGTH = 125, LENGTH_16 = 126, KEY_SIZE = 4, MASKED_SHORT = 0x80 };
 
-int control_copy(size_t length, size_t rounds)
+typedef void (*transfer)(uint8_t *to, const uint8_t *from, size_t length);
+
+/* Inlined, so that a control is its loop and no call through a pointer. */
+static inline int repeat(transfer run, size_t length, size_t rounds)
 {
     uint8_t *from = calloc(1, length + 1);
     uint8_t *to = malloc(length + 1);
-    if (from == NULL || to == NULL) {
-        free(from);
-        free(to);
-        return -1;
-    }
-    for (size_t round = 0; round < rounds; round++) {
+    int is_short = from == NULL || to == NULL;
+    for (size_t round = 0; !is_short && round < rounds; round++) {
         KEEP(from);
-        memcpy(to, from, length);
+        run(to, from, length);
         KEEP(to);
     }
     free(from);
     free(to);
-    return 0;
+    return is_short ? -1 : 0;
+}
+
+static void copy(uint8_t *to, const uint8_t *from, size_t length)
+{
+    memcpy(to, from, length);
+}
+
+int control_copy(size_t length, size_t rounds)
+{
+    return repeat(copy, length, rounds);
 }
 
 static void unmask(uint8_t *to, const uint8_t *from, size_t length, const uint8_t *key)
@@ -39,24 +48,15 @@ static void unmask(uint8_t *to, const uint8_t *from, size_t length, const uint8_
         to[place] = (uint8_t)(from[place] ^ key[place % KEY_SIZE]);
 }
 
-int control_unmask(size_t length, size_t rounds)
+static void unmask_fixed(uint8_t *to, const uint8_t *from, size_t length)
 {
     static const uint8_t key[KEY_SIZE] = {0x37, 0xfa, 0x21, 0x3d};
-    uint8_t *from = calloc(1, length + 1);
-    uint8_t *to = malloc(length + 1);
-    if (from == NULL || to == NULL) {
-        free(from);
-        free(to);
-        return -1;
-    }
-    for (size_t round = 0; round < rounds; round++) {
-        KEEP(from);
-        unmask(to, from, length, key);
-        KEEP(to);
-    }
-    free(from);
-    free(to);
-    return 0;
+    unmask(to, from, length, key);
+}
+
+int control_unmask(size_t length, size_t rounds)
+{
+    return repeat(unmask_fixed, length, rounds);
 }
 
 long control_parse(const uint8_t *data, size_t size, uint8_t *to)

@@ -55,8 +55,6 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     NO_PLACE = 0xFFFFFFFF
     ADDRESS_TEXT = 64
-    # Ends are told this long before others get their turn, in nanoseconds.
-    BURY_SLICE = 5000000
 
 
 # -- addresses -------------------------------------------------------------------------
@@ -166,14 +164,14 @@ cdef class Sockets:
         self.idle()
 
     cdef int bury(self) except -1:
-        """Tell the ends that are due, and close the descriptors."""
+        """Tell the ends that are due, and close the descriptors; for one slice."""
         cdef OwnLink link
         cdef list dying
         cdef Py_ssize_t position = 0
         cdef uint64_t deadline
         if not self.dying:
             return 0
-        deadline = clock_nanoseconds() + BURY_SLICE
+        deadline = clock_nanoseconds() + self.hub.slice_nanoseconds
         dying = self.dying
         self.dying = []
         while position < len(dying):

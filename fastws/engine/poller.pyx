@@ -315,11 +315,13 @@ cdef class Poller(Sockets):
     cdef int _handle(self, uint64_t deadline) except -1:
         """The events in hand, until the time is over."""
         cdef epoll_event *event
-        cdef OwnLink link = None
+        cdef OwnLink link
         cdef uint32_t work = 0
         while self.position < self.count:
             event = &self.found[self.position]
             self.position += 1
+            # What fails at a listener is no connection's fault.
+            link = None
             try:
                 if event.data.u64 & LISTENER:
                     work += self._accept_from(

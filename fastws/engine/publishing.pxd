@@ -39,8 +39,13 @@ cdef class Publishing(Roster):
     cdef int _publish(
         self, Channel channel, payload_t *payload, conn_t *excluded, str key
     ) except -1
-    cdef int append(
-        self, Channel channel, payload_t *payload, conn_t *excluded, str key
+    cdef int _append(
+        self,
+        Channel channel,
+        payload_t *payload,
+        conn_t *excluded,
+        str key,
+        uint64_t key_id,
     ) except -1
     cdef int _append_to_lane(
         self,

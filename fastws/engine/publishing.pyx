@@ -48,6 +48,10 @@ from ..config import ChannelRule
 from ..types import Receipt
 
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+
+
 cdef enum:
     # Unflushed bytes of a lane at which publishing flushes at once.
     FLUSH_AT_ONCE = 262144
@@ -360,16 +364,21 @@ cdef class Publishing(Roster):
         self, Channel channel, payload_t *payload, conn_t *excluded, str key
     ) except -1:
         """A message that has been checked."""
-        _key_id(key)
+        cdef uint64_t key_id = _key_id(key)
         self.counters.data.publications += 1
         if channel is None:
             return 0
         if channel.rule.array:
             return self._collect(channel, payload)
-        return self.append(channel, payload, excluded, key)
+        return self._append(channel, payload, excluded, key, key_id)
 
-    cdef int append(
-        self, Channel channel, payload_t *payload, conn_t *excluded, str key
+    cdef int _append(
+        self,
+        Channel channel,
+        payload_t *payload,
+        conn_t *excluded,
+        str key,
+        uint64_t key_id,
     ) except -1:
         """One frame for the channel's history and log: no work per subscriber."""
         cdef history_t *history = channel.lane.history
@@ -382,7 +391,7 @@ cdef class Publishing(Roster):
             frame_write(kept, payload)
         if channel.lane.count:
             try:
-                self._append_to_lane(channel, payload, excluded, _key_id(key))
+                self._append_to_lane(channel, payload, excluded, key_id)
             except MemoryError:
                 free(kept)
                 raise
@@ -570,6 +579,8 @@ cdef int _check(
 
 
 cdef int _check_key_size(str key, str what) except -1:
+    if PyUnicode_IS_COMPACT_ASCII(key) and len(key) <= MOST_KEY_BYTES:
+        return 0
     if len(key) > MOST_KEY_BYTES or len(key.encode()) > MOST_KEY_BYTES:
         raise ValueError(f"{what} may have {MOST_KEY_BYTES} bytes of UTF-8")
     return 0

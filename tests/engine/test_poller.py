@@ -17,7 +17,7 @@ from fastws import Connection, Limits
 from fastws.engine import poller
 from fastws.engine.hub import Hub
 from fastws.engine.link import ByteConsumer, Link
-from fastws.engine.opening import Entrance
+from fastws.engine.opening import Entrance, WebEntrance
 from fastws.engine.poller import poller_of
 from tests.conftest import LOOPS, Run
 from tests.engine.peers import turns, until, world
@@ -339,6 +339,47 @@ def test_an_entrance_that_fails_closes_its_connection(
                 here.poller.unlisten(second)
             assert len(errors) == 1
             assert here.poller.link_count == 0
+
+    run_on_each_loop(scenario())
+
+
+def test_a_listener_that_fails_ends_no_connection_of_another(
+    run_on_each_loop: Run[None],
+) -> None:
+    class Service:
+        allowed_origins = None
+        broken = False
+
+        @property
+        def limits(self) -> Limits:
+            if self.broken:
+                raise RuntimeError("no")
+            return Limits()
+
+    async def scenario() -> None:
+        async with place() as here:
+            errors: list[dict[str, Any]] = []
+            here.hub.loop.set_exception_handler(lambda _, about: errors.append(about))
+            client = here.client()
+            (taker,) = await here.accepted(1)
+            service = Service()
+            entrance = WebEntrance(
+                lambda hub, link, _: Taker(hub, link),
+                service,
+                lambda *_: True,
+                lambda _: None,
+            )
+            with socket.create_server(("127.0.0.1", 0)) as second:
+                here.poller.listen(second, entrance)
+                service.broken = True
+                # Both are ready before the next turn, the connection first.
+                client.sendall(b"one")
+                with socket.create_connection(second.getsockname()):
+                    await until(lambda: errors)
+                    here.poller.unlisten(second)
+            client.sendall(b"two")
+            await until(lambda: taker.received == b"onetwo")
+            assert not taker.lost
 
     run_on_each_loop(scenario())
 
