@@ -4,6 +4,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from .lane cimport lane_t, rule_t
 
 
+cdef uint32_t ticks_of(object seconds)
+
+
 cdef class Rule:
     cdef rule_t data
     # -- history

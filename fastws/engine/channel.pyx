@@ -14,7 +14,14 @@ from .history cimport (
     history_t,
     kept_t,
 )
-from .lane cimport SLOW_CLOSE, SLOW_LATEST, SLOW_RESUME, SLOW_SKIP, lane_free
+from .lane cimport (
+    SLOW_CLOSE,
+    SLOW_LATEST,
+    SLOW_RESUME,
+    SLOW_SKIP,
+    TICKS,
+    lane_free,
+)
 
 import os
 
@@ -23,8 +30,6 @@ from ..types import Position, Publication, Recovery
 
 
 cdef enum:
-    # The sweep's ticks in a second.
-    TICKS = 10
     # Seconds without one byte taken, under the policies that heal.
     HEALING_STALL = 60
 
@@ -37,7 +42,10 @@ _POLICIES = {
 }
 
 
-cdef uint32_t _ticks(seconds):
+cdef uint32_t ticks_of(object seconds):
+    """None, which is off, is 0; nothing else is."""
+    if seconds is None:
+        return 0
     return max(1, min(round(seconds * TICKS), 0x7FFFFFFF))
 
 
@@ -45,16 +53,14 @@ cdef class Rule:
     def __cinit__(self, rule):
         self.data.slow = _POLICIES[rule.slow]
         self.data.max_lag = rule.max_lag
-        self.data.max_lag_age = _ticks(rule.max_lag_age)
+        self.data.max_lag_age = ticks_of(rule.max_lag_age)
         self.data.max_keys = min(rule.max_keys, 0x3FFFFFFF)
-        if rule.max_stall is not None:
-            self.data.max_stall = _ticks(rule.max_stall)
-        elif self.data.slow != SLOW_CLOSE:
+        self.data.max_stall = ticks_of(rule.max_stall)
+        if rule.max_stall is None and self.data.slow != SLOW_CLOSE:
             self.data.max_stall = HEALING_STALL * TICKS
         self.history = rule.history or 0
         self.history_bytes = rule.history_bytes
-        if rule.history_ttl is not None:
-            self.history_ttl = _ticks(rule.history_ttl)
+        self.history_ttl = ticks_of(rule.history_ttl)
         self.batch = rule.batch
         self.array = rule.batch is not None and rule.batch_form == "array"
 

@@ -8,6 +8,10 @@ from .log cimport log_t
 from .outbox cimport outbox_t
 
 
+cdef enum:
+    TICKS = 10              # of the sweep in a second: times of limits are in ticks
+
+
 cdef enum ConnectionFlag:
     CONN_LINKED = 1     # written through its link, with the GIL: TLS, memory
     CONN_BLOCKED = 2    # the kernel (or the link) takes nothing for the time being
@@ -184,3 +188,8 @@ cdef inline bint member_owes(const lane_t *lane, const member_t *member) noexcep
 cdef inline detour_t *detour_of(const member_t *member) noexcept nogil:
     """Only of a member that is on one."""
     return <detour_t *><size_t>member.next
+
+
+cdef inline uint64_t no_limit() noexcept nogil:
+    """A connection's `limit` while it is owed whatever is published."""
+    return 0xFFFFFFFFFFFFFFFF

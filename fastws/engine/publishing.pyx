@@ -28,6 +28,7 @@ from .lane cimport (
     lane_trim,
     member_owes,
     member_t,
+    no_limit,
     subscription_t,
 )
 from .log cimport log_append, log_bytes_from
@@ -60,10 +61,6 @@ cdef enum:
     MOST_BYTES = 0x7FFFFF00
     # Subscribers under which a channel's log begins with little memory.
     FEW = 16
-
-
-# A connection's limit while it is owed whatever is published.
-cdef uint64_t NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 
 
 cdef class Publishing(Roster):
@@ -338,7 +335,7 @@ cdef class Publishing(Roster):
         for slot in range(self.slot_count):
             conn = self.at(slot)
             # Nothing may follow the Close frame of one that is closing.
-            if conn != NULL and conn.limit == NO_LIMIT:
+            if conn != NULL and conn.limit == no_limit():
                 self._join(conn, self._everyone)
         return 0
 

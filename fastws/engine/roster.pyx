@@ -8,6 +8,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free, realloc
 
 from .counters cimport native
+from .lane cimport no_limit
 from .outbox cimport outbox_give
 from .writer cimport unlist, writer_free, writer_init, writer_reserve
 
@@ -26,10 +27,6 @@ cdef enum:
     NO_SLOT = 0xFFFFFFFF
     # One slice of flushing, in nanoseconds: others are not kept waiting longer.
     SLICE = 5000000
-
-
-# A connection's limit while it is owed whatever is published.
-cdef uint64_t NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 
 
 _DEFAULT_RULE = ChannelRule()
@@ -130,7 +127,7 @@ cdef class Roster(Keeper):
         conn.slot = slot
         conn.serial = self.serial
         conn.owner = <PyObject *>owner
-        conn.limit = NO_LIMIT
+        conn.limit = no_limit()
         Py_INCREF(owner)
         owner.conn = conn
         self.slots[slot] = conn

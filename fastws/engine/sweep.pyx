@@ -8,13 +8,9 @@ twenty thousand idle ones cost a millisecond of each second.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from .hub cimport Hub
-from .lane cimport CONN_BLOCKED, NOTE_DUE, conn_t
+from .lane cimport CONN_BLOCKED, NOTE_DUE, TICKS, conn_t
 from .roster cimport Owner
 from .writer cimport note
-
-
-cdef enum:
-    TICKS = 10      # per second; limits are kept in ticks
 
 
 cdef bint _due(const conn_t *conn, uint32_t tick) noexcept nogil:
