@@ -1,4 +1,4 @@
-.PHONY: run test test-services lint sanitize wheel matrix clean
+.PHONY: run test test-services lint guard sanitize wheel matrix bench bench-peers clean
 
 run:            ## the demo at http://127.0.0.1:8080/
 	@ci/run.sh
@@ -12,6 +12,9 @@ test-services:  ## conformance, interop, browser, sanitizers; installs what is m
 lint:           ## style, types, stubs, C warnings
 	@ci/lint.sh
 
+guard:          ## instruction counts and ratios against bench/baselines.json
+	@ci/guard.sh
+
 sanitize:       ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@ci/sanitize.sh
 
@@ -20,6 +23,12 @@ wheel:          ## sdist, wheel, repair, smoke test elsewhere
 
 matrix:         ## the tests on every other Python at hand
 	@ci/matrix.sh
+
+bench:          ## fastws beside the control, under four minutes; docs/benchmarks.md
+	@ci/bench.sh
+
+bench-peers:    ## fastws beside every peer in every scenario; takes hours, goes on
+	@ci/bench-peers.sh
 
 clean:          ## removes what builds and tests have left
 	@ci/clean.sh

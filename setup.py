@@ -24,6 +24,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 ENGINE = "fastws/engine"
 CSRC = "fastws/csrc"
+LOAD = "fastws/load"
 
 # One extension per engine/NAME.pyx, joined at run time by cimport.
 EXTENSIONS = (
@@ -36,12 +37,22 @@ EXTENSIONS = (
     "parser",
     "payload",
     "log",
+    "history",
+    "keyed",
     "outbox",
     "inbox",
     "sent",
     "lane",
+    "detour",
+    "writer",
+    "plan",
     "visit",
     "flush",
+    "channel",
+    "batch",
+    "receipts",
+    "roster",
+    "publishing",
     "hub",
     "sweep",
     "link",
@@ -50,6 +61,9 @@ EXTENSIONS = (
     "reading",
     "connection",
     "uvlink",
+    "ownlink",
+    "opening",
+    "poller",
     "memory",
 )
 
@@ -164,21 +178,41 @@ def c_libraries() -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def beneath(folder: str, pattern: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(folder + pattern))]
+
+
+def extension(name: str, folder: str, native: list[str], **more: Any) -> Extension:
+    return Extension(
+        f"{folder.replace('/', '.')}.{name}",
+        [f"{folder}/{name}.pyx"],
+        depends=[*native, "setup.py"],
+        define_macros=macros(),
+        extra_compile_args=[*WARNINGS, *compile_flags()],
+        extra_link_args=link_flags(),
+        **more,
+    )
+
+
 def extensions() -> list[Extension]:
-    native = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{CSRC}/*"))]
-    native.append("setup.py")
-    return [
-        Extension(
-            f"fastws.engine.{name}",
-            [f"{ENGINE}/{name}.pyx"],
-            depends=native,
-            include_dirs=[CSRC],
-            define_macros=macros(),
-            extra_compile_args=[*WARNINGS, *compile_flags()],
-            extra_link_args=link_flags(),
-        )
-        for name in EXTENSIONS
+    native = beneath(CSRC, "/*")
+    found = [
+        extension(name, ENGINE, native, include_dirs=[CSRC]) for name in EXTENSIONS
     ]
+    if sys.platform.startswith("linux"):
+        # Its connections wait in an epoll; elsewhere the command says so.
+        found.append(load_generator())
+    return found
+
+
+def load_generator() -> Extension:
+    """One extension with its C inside: nothing else uses that."""
+    native = beneath(LOAD, "/*.[ch]")
+    generated = f"{LOAD}/generator.c"  # where lines are traced
+    sources = [name for name in native if name.endswith(".c") and name != generated]
+    made = extension("generator", LOAD, native, include_dirs=[LOAD], libraries=["dl"])
+    made.sources += sources
+    return made
 
 
 class BuildLibraries(build_clib):

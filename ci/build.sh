@@ -42,8 +42,8 @@ fi
 # The stamp is as old as the start of its build, so that an edit made meanwhile
 # counts, and holds the mode: modules of two modes lie in the same places.
 changed() {
-    [[ -n $(find setup.py fastws/engine fastws/csrc \
-        \( -name __pycache__ -o -name '*.so' \) -prune -o \
+    [[ -n $(find setup.py fastws/engine fastws/csrc fastws/load \
+        \( -name __pycache__ -o -name '*.so' -o -path 'fastws/load/*.py' \) -prune -o \
         -type f -newer "$venv/.built" -print -quit) ]]
 }
 

@@ -1,9 +1,10 @@
-"""What an installed wheel must do: import, serve, echo. Only the standard library."""
+"""What an installed wheel must do: serve, echo, measure. Only the standard library."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ HANDSHAKE = (
     "Sec-WebSocket-Key: {key}\r\n"
     "\r\n"
 )
+
+COMMAND = Path(sys.prefix, "bin", "fastws")
 
 app = fastws.App()
 
@@ -48,14 +51,30 @@ async def converse(port: int) -> None:
     await writer.wait_closed()
 
 
+async def measure(port: int) -> None:
+    options = ["--duration", "0.2", "--warm-up", "0.1", "--format", "json"]
+    program = await asyncio.create_subprocess_exec(
+        COMMAND,
+        "bench",
+        f"ws://127.0.0.1:{port}/echo",
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await program.communicate()
+    result = json.loads(output)
+    assert program.returncode == 0, result
+    assert result["operations"] > 0, result
+
+
 async def main() -> None:
     async with app.serve(host="127.0.0.1", port=0) as server:
         await asyncio.wait_for(converse(server.port), 10)
+        if sys.platform == "linux":
+            await asyncio.wait_for(measure(server.port), 30)
 
 
 package = Path(fastws.__file__).resolve().parent
 assert package.is_relative_to(Path(sys.prefix).resolve()), package
 asyncio.run(main())
-command = Path(sys.prefix, "bin", "fastws")
-subprocess.run([command, "--version"], check=True, timeout=10)
-print(f"smoke: {package} serves and echoes")
+subprocess.run([COMMAND, "--version"], check=True, timeout=10)
+print(f"smoke: {package} serves, echoes and measures")

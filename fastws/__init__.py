@@ -15,7 +15,8 @@ from .app import App
 from .codes import CloseCode, Opcode
 from .config import ChannelRule, Compression, Config, Limits
 from .endpoint import Endpoint
-from .engine.connection import Connection
+from .engine.channel import Channel
+from .engine.connection import Connection, Subscription
 from .engine.handshake import Request
 from .errors import (
     ConfigError,
@@ -23,16 +24,26 @@ from .errors import (
     FastwsError,
     HandshakeError,
     ProtocolError,
+    PublishUnknown,
     Reject,
     StartupError,
     StateError,
 )
 from .http.response import Response
 from .server import Server
-from .types import Message, Payload, SlowPolicy
+from .types import (
+    Message,
+    Payload,
+    Position,
+    Publication,
+    Receipt,
+    Recovery,
+    SlowPolicy,
+)
 
 __all__ = [
     "App",
+    "Channel",
     "ChannelRule",
     "CloseCode",
     "Compression",
@@ -47,7 +58,12 @@ __all__ = [
     "Message",
     "Opcode",
     "Payload",
+    "Position",
     "ProtocolError",
+    "Publication",
+    "PublishUnknown",
+    "Receipt",
+    "Recovery",
     "Reject",
     "Request",
     "Response",
@@ -55,4 +71,5 @@ __all__ = [
     "SlowPolicy",
     "StartupError",
     "StateError",
+    "Subscription",
 ]

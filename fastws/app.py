@@ -6,13 +6,23 @@ import asyncio
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from string import ascii_letters, digits
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
+from .channels import Channels
 from .codes import CloseCode
 from .config import (
     ChannelOptions,
@@ -26,23 +36,25 @@ from .config import (
 from .endpoint import EndpointLike, bind
 from .engine.counters import Counters
 from .engine.deflate import require_zlib
-from .errors import ConfigError, StateError
+from .errors import ConfigError, PublishUnknown, StateError
 from .http.service import Handler, UpgradeHook, WebSocketRoute
 from .http.static import StaticFiles
 from .routing import PatternTable, Routes, path_pattern
 from .runtime import Lifespan, Listeners, Runtime
 from .server import Server
-from .types import Event, Payload
+from .types import Event, Payload, Receipt
 
 if TYPE_CHECKING:
     from .engine.connection import Connection
-    from .engine.hub import Channel
 
 __all__ = ["App"]
 
 EndpointT = TypeVar("EndpointT", bound=EndpointLike)
 HandlerT = TypeVar("HandlerT", bound=Handler)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+# What publish_batch takes: channel, message and, if there is one, key.
+BatchItem: TypeAlias = tuple[str, Payload] | tuple[str, Payload, str | None]
 
 # What a subprotocol's name may consist of: an HTTP token (RFC 9110 section 5.6.2).
 _TOKEN = frozenset(ascii_letters + digits + "!#$%&'*+-.^_`|~")
@@ -82,6 +94,7 @@ class App:
         self._default_rule = ChannelRule()
         self._listeners = Listeners()
         self.runtime = Runtime(self, _checked_lifespan(lifespan), self._listeners)
+        self._channels = Channels(self.runtime)
         _living.add(self)
 
     @property
@@ -337,26 +350,89 @@ class App:
         return self._default_rule
 
     @property
-    def channels(self) -> Mapping[str, Channel]:
-        """The channels that have subscribers, by name; ``subscribers`` counts them."""
-        hub = self.runtime.hub
-        return {} if hub is None else hub.channels
+    def channels(self) -> Channels:
+        """The channels of this process that have subscribers or history, by name.
+
+        ``channels["news"].subscribers`` counts them; ``.read()`` and ``.position`` are
+        about its history, for channels whose rule keeps one.
+        """
+        return self._channels
 
     def publish(
-        self, channel: str, message: Payload, *, exclude: Connection[Any] | None = None
+        self,
+        channel: str,
+        message: Payload,
+        *,
+        key: str | None = None,
+        exclude: Connection[Any] | None = None,
     ) -> None:
         """Send a message to the subscribers of a channel; callable from any thread.
 
         ``str`` goes out as text, bytes-like as binary, anything else as JSON text.
-        ``exclude`` is a connection that does not get it. Nothing happens while the App
-        is not being served. Raises ConfigError for a channel that ``strict_channels``
-        refuses, TypeError for what has no JSON form.
+        ``key`` says what the message is about: under ``slow="latest"`` a subscriber
+        that could not keep up gets the newest message of each key. ``exclude`` is a
+        connection that does not get it. Nothing happens while the App is not being
+        served. Raises ConfigError for a channel that ``strict_channels`` refuses,
+        TypeError for what has no JSON form, ValueError for a key over 255 bytes.
         """
         if self.strict_channels:
             self.rule_for(channel)
         hub = self.runtime.hub
         if hub is not None:
-            hub.publish(channel, message, exclude=exclude)
+            hub.publish(channel, message, key=key, exclude=exclude)
+
+    def publish_batch(self, items: Iterable[BatchItem]) -> None:
+        """Publish many messages, to many channels: all of them, or none if one is
+        wrong.
+
+        Each item is ``(channel, message)`` or ``(channel, message, key)``. They are
+        published in this order, with nothing in between; otherwise as ``publish``.
+        """
+        batch = [_checked_item(item) for item in items]
+        if self.strict_channels:
+            for channel, _, _ in batch:
+                self.rule_for(channel)
+        hub = self.runtime.hub
+        if hub is not None:
+            hub.publish_batch(batch)
+
+    async def publish_confirmed(
+        self,
+        channel: str,
+        message: Payload,
+        *,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        timeout: float = 2.0,
+    ) -> Receipt:
+        """Publish, and give the place in the channel's history and what that survives.
+
+        A second publication with the same ``idempotency_key`` to this channel within
+        two minutes publishes nothing and gets the receipt of the first one, marked
+        ``duplicate``. May be awaited on another loop than the one the App is served on:
+        then ``timeout`` are the seconds to wait for its answer. Raises PublishUnknown
+        when there was none, StateError while the App is not being served, and what
+        ``publish`` raises.
+        """
+        hub, loop = self.runtime.hub, self.runtime.loop
+        if hub is None or loop is None:
+            raise StateError("nothing can be confirmed: this App is not being served")
+        if self.strict_channels:
+            self.rule_for(channel)
+
+        async def publish() -> Receipt:
+            return hub.publish_confirmed(channel, message, key, idempotency_key)
+
+        if loop is asyncio.get_running_loop():
+            return await publish()
+        answer = asyncio.run_coroutine_threadsafe(publish(), loop)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), timeout)
+        except TimeoutError:
+            raise PublishUnknown(
+                f"no answer within {timeout:g} s: the message for channel {channel!r} "
+                "may have been published"
+            ) from None
 
     def broadcast(
         self, message: Payload, *, exclude: Connection[Any] | None = None
@@ -425,10 +501,11 @@ class App:
         """Call a function at an event of any connection; a decorator without one.
 
         The events and what their functions take: ``connect`` (ws), ``subscribe`` and
-        ``unsubscribe`` (ws, channel), ``message`` (ws, message), ``disconnect`` (ws,
-        code, reason). ``channel`` narrows ``subscribe`` and ``unsubscribe`` down to a
-        name or a pattern. Coroutine functions run in a task of their own. What a
-        listener raises is logged and goes no further.
+        ``unsubscribe`` (ws, channel), ``message`` (ws, message), ``skip`` (ws, channel,
+        missed: how many messages of the channel were never sent, because the peer was
+        slow), ``disconnect`` (ws, code, reason). ``channel`` narrows those that have
+        one down to a name or a pattern. Coroutine functions run in a task of their own.
+        What a listener raises is logged and goes no further.
         """
         self._listeners.check_event(event, channel)
 
@@ -517,6 +594,18 @@ def _check_function(function: object, what: str, arguments: str) -> None:
     except ValueError:
         # Compiled functions may have no signature to look at; the call will tell.
         return
+
+
+def _checked_item(item: BatchItem) -> tuple[str, Payload, str | None]:
+    match item:
+        case (str(channel), message):
+            return channel, message, None
+        case (str(channel), message, str() | None as key):
+            return channel, message, key
+    raise TypeError(
+        f"an item of a batch is (channel, message) or (channel, message, key), "
+        f"not {item!r}"
+    )
 
 
 def _checked_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:

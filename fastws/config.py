@@ -6,6 +6,7 @@ otherwise. Nothing here reads the environment or a file.
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -13,7 +14,7 @@ from ssl import SSLContext
 from typing import Any, TypedDict, get_args
 
 from .errors import ConfigError
-from .types import LinkKind, LoopKind, SlowPolicy
+from .types import BatchForm, LinkKind, LoopKind, SlowPolicy
 
 __all__ = [
     "ChannelOptions",
@@ -56,6 +57,19 @@ def _is_number(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value) and value > 0
+
+
+def _is_size(value: Any) -> bool:
+    return _is_count(value) and 0 < value < 1 << 62
+
+
+def _is_amount(value: Any) -> bool:
+    # What the engine counts one by one it counts in 32 bits.
+    return _is_count(value) and 0 < value < 1 << 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +255,11 @@ def compression_rule(given: Compression | bool | None) -> Compression | None:
 class ChannelRule:
     """How the channels that match one pattern behave."""
 
+    # Slow subscribers
     slow: SlowPolicy = option(
-        "close", "what happens to a subscriber past max_lag: close it with 1013"
+        "close",
+        "what happens to a subscriber past max_lag: close it with 1013, skip to the "
+        "newest message, latest message of each key, resume from history",
     )
     max_lag: int = option(
         MIB, "bytes a subscriber may owe; one message of any size always fits"
@@ -250,27 +267,96 @@ class ChannelRule:
     max_lag_age: float = option(
         10.0, "seconds that the oldest of those bytes may have waited"
     )
+    max_stall: float | None = option(
+        None,
+        "seconds in which a subscriber's socket takes no byte, then abort; None: the "
+        "route's (10) under close, 60 under the policies that heal",
+    )
+    max_keys: int = option(
+        10_000,
+        "keys that latest holds; over it the one not updated for longest goes",
+    )
+
+    # History
+    history: int | None = option(
+        None, "messages kept for those who come back; None: no history"
+    )
+    history_ttl: float | None = option(
+        None, "seconds that a message is kept; None: until newer ones push it out"
+    )
+    history_bytes: int = option(
+        16 * MIB, "bytes kept; the newest message always is, whatever its size"
+    )
+
+    # Batching
+    batch: float | None = option(
+        None, "seconds in which publications are gathered and then leave together"
+    )
+    batch_form: BatchForm = option(
+        "frames", "how they leave: frames in one send, or one JSON array as a text"
+    )
 
     def __post_init__(self) -> None:
-        policies = get_args(SlowPolicy)
-        _require(
-            self,
-            self.slow in policies,
-            "slow",
-            "one of " + ", ".join(repr(policy) for policy in policies),
-        )
-        _require(
-            self,
-            _is_count(self.max_lag) and self.max_lag > 0,
-            "max_lag",
-            "a number of bytes above 0",
-        )
-        _require(
-            self,
-            _is_number(self.max_lag_age) and self.max_lag_age > 0,
-            "max_lag_age",
-            "a number of seconds above 0",
-        )
+        for name, choices in (
+            ("slow", get_args(SlowPolicy)),
+            ("batch_form", get_args(BatchForm)),
+        ):
+            _require(
+                self,
+                getattr(self, name) in choices,
+                name,
+                "one of " + ", ".join(repr(choice) for choice in choices),
+            )
+        self._check_amounts()
+        self._check_companions()
+        self._check_array()
+
+    def _check_amounts(self) -> None:
+        for name, unit, is_right in (
+            ("max_lag", "bytes", _is_size),
+            ("max_keys", "keys", _is_amount),
+            ("history", "messages", _is_amount),
+            ("history_bytes", "bytes", _is_size),
+            ("max_lag_age", "seconds", _is_seconds),
+            ("max_stall", "seconds", _is_seconds),
+            ("history_ttl", "seconds", _is_seconds),
+            ("batch", "seconds", _is_seconds),
+        ):
+            value = getattr(self, name)
+            optional = name in ("max_stall", "history", "history_ttl", "batch")
+            _require(
+                self,
+                (value is None and optional) or is_right(value),
+                name,
+                f"a number of {unit} above 0" + (", or None" if optional else ""),
+            )
+
+    def _check_companions(self) -> None:
+        """A setting that could never do anything was meant to do something."""
+        defaults = {one.name: one.default for one in fields(self)}
+        for name, needed, present in (
+            ("max_keys", 'slow="latest"', self.slow == "latest"),
+            ("history_ttl", "history=", self.history is not None),
+            ("history_bytes", "history=", self.history is not None),
+            ("batch_form", "batch=", self.batch is not None),
+        ):
+            if getattr(self, name) != defaults[name] and not present:
+                raise ConfigError(f"ChannelRule.{name} needs {needed} beside it")
+
+    def _check_array(self) -> None:
+        """An array is put together from messages of several publications."""
+        if self.batch_form != "array":
+            return
+        if self.history is not None:
+            raise ConfigError(
+                'ChannelRule.batch_form="array" does not go with history=: an array of '
+                'several messages has no offset; use batch_form="frames"'
+            )
+        if self.slow == "latest":
+            raise ConfigError(
+                'ChannelRule.batch_form="array" does not go with slow="latest": an '
+                'array has no key; use batch_form="frames"'
+            )
 
 
 class ChannelOptions(TypedDict, total=False):
@@ -279,6 +365,13 @@ class ChannelOptions(TypedDict, total=False):
     slow: SlowPolicy
     max_lag: int
     max_lag_age: float
+    max_stall: float | None
+    max_keys: int
+    history: int | None
+    history_ttl: float | None
+    history_bytes: int
+    batch: float | None
+    batch_form: BatchForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +389,9 @@ class Config:
     )
     ssl_handshake_timeout: float = option(10.0, "seconds that a TLS handshake may take")
     backlog: int = option(4096, "connections the kernel holds until we accept them")
+    reuse_port: bool = option(
+        False, "SO_REUSEPORT: several processes may listen on the same port"
+    )
     shutdown_timeout: float = option(
         30.0, "seconds that open connections get to close when the server stops"
     )
@@ -309,7 +405,11 @@ class Config:
         'origins whose pages may connect, as "https://example.org"; None: same host',
     )
     loop: LoopKind = option("auto", "event loop that run() makes")
-    link: LinkKind = option("auto", "what carries the bytes of a connection")
+    link: LinkKind = option(
+        "auto",
+        "what carries the bytes of a connection; auto: our own sockets for plain TCP "
+        "on Linux, else a transport of the loop",
+    )
     compression: Compression | bool | None = option(
         None,
         "permessage-deflate with clients that offer it; routes may have their own",
@@ -373,6 +473,11 @@ class Config:
             raise ConfigError("give ssl= or ssl_certificate=, not both")
         if self.ssl_key is not None and self.ssl_certificate is None:
             raise ConfigError("ssl_key= needs ssl_certificate= beside it")
+        if self.link == "own" and (self.ssl or self.ssl_certificate) is not None:
+            raise ConfigError(
+                'link="own" has no TLS: leave it at "auto", and TLS goes over a '
+                "transport of the loop"
+            )
 
     def _check_origins(self) -> None:
         origins = self.allowed_origins
@@ -398,6 +503,7 @@ class ServerOptions(TypedDict, total=False):
     ssl_key: str | None
     ssl_handshake_timeout: float
     backlog: int
+    reuse_port: bool
     shutdown_timeout: float
     debug: bool
     allowed_origins: Sequence[str] | None

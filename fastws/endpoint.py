@@ -39,6 +39,12 @@ class Endpoint:
     def on_drain(self, ws: Connection[Any]) -> Awaitable[None] | None:
         """What waited to be sent has fallen to ``write_low_water`` bytes again."""
 
+    def on_skip(
+        self, ws: Connection[Any], channel: str, missed: int
+    ) -> Awaitable[None] | None:
+        """So many messages of a channel were never sent, because the peer was slow; it
+        takes bytes again. The channel's ``slow`` policy says which ones it gets."""
+
     def on_close(
         self, ws: Connection[Any], code: int, reason: str
     ) -> Awaitable[None] | None:
@@ -49,8 +55,14 @@ EndpointLike: TypeAlias = (
     Callable[["Connection[Any]"], Awaitable[None]] | type[Endpoint] | Endpoint
 )
 
-# Callback names with the number of arguments the engine calls them with.
-_CALLBACKS = {"on_open": 1, "on_message": 2, "on_drain": 1, "on_close": 3}
+# The callbacks, and what the engine calls them with.
+_CALLBACKS = {
+    "on_open": "(ws)",
+    "on_message": "(ws, message)",
+    "on_drain": "(ws)",
+    "on_skip": "(ws, channel, missed)",
+    "on_close": "(ws, code, reason)",
+}
 
 _EXPECTED = (
     "an endpoint is an `async def` function that takes the connection, a class derived "
@@ -66,6 +78,7 @@ class Callbacks:
     on_open: Callable[..., Any] | None = None
     on_message: Callable[..., Any] | None = None
     on_drain: Callable[..., Any] | None = None
+    on_skip: Callable[..., Any] | None = None
     on_close: Callable[..., Any] | None = None
     is_async: bool = False
 
@@ -82,6 +95,7 @@ def bind(
         on_open=callbacks.on_open,
         on_message=callbacks.on_message,
         on_drain=callbacks.on_drain,
+        on_skip=callbacks.on_skip,
         on_close=callbacks.on_close,
         is_async=callbacks.is_async,
         keep_headers=keep_headers,
@@ -133,7 +147,7 @@ def _from_endpoint(endpoint: Endpoint) -> Callbacks:
     return Callbacks(**found, is_async=is_async)
 
 
-def _check_callback(callback: object, name: str, arguments: int) -> None:
+def _check_callback(callback: object, name: str, arguments: str) -> None:
     if not callable(callback):
         raise TypeError(f"{name} must be a method, not {type(callback).__name__}")
     if _is_generator_function(callback):
@@ -159,7 +173,7 @@ def _coroutine_function(endpoint: object) -> Callable[..., Any]:
             f"{name} is not a coroutine function: {_EXPECTED}. Write `async def`, "
             "or use an Endpoint for plain callbacks"
         )
-    _check_arguments(endpoint, name, 1)
+    _check_arguments(endpoint, name, "(ws)")
     return endpoint
 
 
@@ -181,14 +195,13 @@ def _call_method(function: object) -> object:
     return getattr(type(function), "__call__", None)  # noqa: B004 - it is the method
 
 
-def _check_arguments(function: Callable[..., Any], name: str, count: int) -> None:
+def _check_arguments(function: Callable[..., Any], name: str, arguments: str) -> None:
     try:
         signature = inspect.signature(function)
     except ValueError:
         # Compiled functions may have no signature to look at; the call will tell.
         return
     try:
-        signature.bind(*[None] * count)
+        signature.bind(*arguments.split(","))
     except TypeError as error:
-        wanted = {1: "(ws)", 2: "(ws, message)", 3: "(ws, code, reason)"}[count]
-        raise TypeError(f"{name} must take {wanted}: {error}") from None
+        raise TypeError(f"{name} must take {arguments}: {error}") from None

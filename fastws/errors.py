@@ -9,6 +9,7 @@
           ├── Reject              raised by an upgrade hook: answer with this status
           ├── HandshakeError      our client's upgrade got another answer than 101
           ├── ConfigError         an option or an endpoint is not what it has to be
+          ├── PublishUnknown      nobody can say whether a publication happened
           ├── StartupError        the server could not start listening
           └── StateError          right call, wrong thread, loop or moment
                                   (also a RuntimeError)
@@ -27,6 +28,7 @@ __all__ = [
     "FastwsError",
     "HandshakeError",
     "ProtocolError",
+    "PublishUnknown",
     "Reject",
     "StartupError",
     "StateError",
@@ -105,6 +107,13 @@ class HandshakeError(FastwsError):
 
 class ConfigError(FastwsError):
     """An option, a rule or a configuration value is not what it has to be."""
+
+
+class PublishUnknown(FastwsError):
+    """Nobody answered in time whether a message was published: it may have been.
+
+    Publishing it again with the same idempotency key does no harm: it happens once.
+    """
 
 
 class StartupError(FastwsError):

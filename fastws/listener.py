@@ -28,7 +28,9 @@ _LISTEN_STATE = "0A"  # TCP_LISTEN in the fourth column of /proc/net/tcp
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
-async def listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
+async def listening_sockets(
+    host: str, port: int, backlog: int, *, reuse_port: bool = False
+) -> list[socket.socket]:
     """Listen on every address of ``host``, on one port; StartupError says why not.
 
     A name such as ``localhost`` may have an IPv4 and an IPv6 address: each gets its
@@ -37,12 +39,12 @@ async def listening_sockets(host: str, port: int, backlog: int) -> list[socket.s
     addresses = await _addresses(host, port)
     for _ in range(_FREE_PORT_TRIES - 1):
         try:
-            return _listen_on_all(addresses, backlog)
+            return _listen_on_all(addresses, backlog, reuse_port)
         except OSError as error:
             if port != 0 or error.errno != errno.EADDRINUSE:
                 raise _startup_error(error, host, port) from None
     try:
-        return _listen_on_all(addresses, backlog)
+        return _listen_on_all(addresses, backlog, reuse_port)
     except OSError as error:
         raise _startup_error(error, host, port) from None
 
@@ -70,14 +72,16 @@ async def _addresses(host: str, port: int) -> list[_Address]:
     return addresses
 
 
-def _listen_on_all(addresses: Sequence[_Address], backlog: int) -> list[socket.socket]:
+def _listen_on_all(
+    addresses: Sequence[_Address], backlog: int, reuse_port: bool
+) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     port = 0
     try:
         for family, address in addresses:
             target = (address[0], port or address[1], *address[2:])
             try:
-                one = _listen(family, target, backlog)
+                one = _listen(family, target, backlog, reuse_port)
             except OSError as error:
                 # A name with several addresses: a machine without IPv6 still has
                 # ::1 in its hosts file.
@@ -99,7 +103,10 @@ def _listen_on_all(addresses: Sequence[_Address], backlog: int) -> list[socket.s
 
 
 def _listen(
-    family: socket.AddressFamily, address: tuple[object, ...], backlog: int
+    family: socket.AddressFamily,
+    address: tuple[object, ...],
+    backlog: int,
+    reuse_port: bool,
 ) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -107,6 +114,10 @@ def _listen(
         # A restart must not wait for the old connections' TIME_WAIT; a port on which
         # somebody listens stays refused.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            # Each socket has a queue of its own: what waits in one that is closed is
+            # reset.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # The IPv4 side has a socket of its own.
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -41,9 +41,10 @@ _ARGUMENTS: dict[Event, str] = {
     "subscribe": "(ws, channel)",
     "unsubscribe": "(ws, channel)",
     "message": "(ws, message)",
+    "skip": "(ws, channel, missed)",
     "disconnect": "(ws, code, reason)",
 }
-_CHANNEL_EVENTS: tuple[Event, ...] = ("subscribe", "unsubscribe")
+_CHANNEL_EVENTS: tuple[Event, ...] = ("subscribe", "unsubscribe", "skip")
 
 
 class Listeners:
@@ -88,8 +89,8 @@ class Listeners:
             raise ConfigError(f"there is no event {event!r}; there are {events}")
         if channel is not None and event not in _CHANNEL_EVENTS:
             raise ConfigError(
-                f"{event!r} has no channel: channel= belongs to 'subscribe' and "
-                "'unsubscribe'"
+                f"{event!r} has no channel: channel= belongs to 'subscribe', "
+                "'unsubscribe' and 'skip'"
             )
 
     def attach(self, hub: Hub) -> None:

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .codes import CloseCode
 from .config import Config, compression_rule
+from .engine import poller
+from .engine.opening import WebEntrance
 from .engine.uvlink import UvLink
 from .errors import StartupError, StateError
-from .http.peer import HttpPeer
+from .http.origins import origin_policy
+from .http.peer import HttpPeer, log_upgrade
 from .listener import listening_sockets, tls_context
 from .runtime import GONE_INTERVAL, gone
 
@@ -56,8 +59,10 @@ class _Peer(HttpPeer):
 
     __slots__ = ("_listed",)
 
-    def __init__(self, server: Server, hub: Hub, link: Link) -> None:
-        super().__init__(server, hub, link)
+    def __init__(
+        self, server: Server, hub: Hub, link: Link, deadline: float | None
+    ) -> None:
+        super().__init__(server, hub, link, deadline)
         self._listed = server._peers
         self._listed.add(self)
 
@@ -101,6 +106,9 @@ class Server:
         # Their addresses, known for as long as there may be connections through them.
         self._served: tuple[tuple[str, int], ...] = ()
         self._listeners: list[asyncio.Server] = []
+        # Of our own sockets
+        self._entrance: WebEntrance | None = None
+        self._poller: poller.Poller | None = None
         self._peers: weakref.WeakSet[HttpPeer] = weakref.WeakSet()
 
     # What is known from outside
@@ -210,7 +218,7 @@ class Server:
         # The port first: a lifespan need not open a database only to learn that the
         # server cannot start.
         self._sockets = await listening_sockets(
-            config.host, config.port, config.backlog
+            config.host, config.port, config.backlog, reuse_port=config.reuse_port
         )
         self._served = tuple(one.getsockname()[:2] for one in self._sockets)
         try:
@@ -227,6 +235,9 @@ class Server:
     async def _accept_on(
         self, sockets: Sequence[socket.socket], hub: Hub, context: SSLContext | None
     ) -> None:
+        if context is None and self._owns_sockets():
+            self._listen_ourselves(sockets, hub)
+            return
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {"backlog": _ACCEPTS_PER_TURN}
         if context is not None:
@@ -243,8 +254,25 @@ class Server:
             )
             one.listen(self.config.backlog)
 
-    def _make_peer(self, hub: Hub, link: Link) -> HttpPeer:
-        peer = _Peer(self, hub, link)
+    def _owns_sockets(self) -> bool:
+        kind = self.config.link
+        if kind == "own" and not poller.AVAILABLE:
+            raise StartupError(
+                'link="own" needs Linux: leave it at "auto" to take what there is'
+            )
+        return kind != "uvloop" and poller.AVAILABLE
+
+    def _listen_ourselves(self, sockets: Sequence[socket.socket], hub: Hub) -> None:
+        admits = origin_policy(self.allowed_origins, self.debug).admits
+        self._entrance = WebEntrance(self._make_peer, self, admits, log_upgrade)
+        self._poller = poller.poller_of(hub)
+        for one in sockets:
+            self._poller.listen(one, self._entrance)
+
+    def _make_peer(
+        self, hub: Hub, link: Link, deadline: float | None = None
+    ) -> HttpPeer:
+        peer = _Peer(self, hub, link, deadline)
         if self._state in (_State.STOPPING, _State.CLOSED):
             # Its TLS handshake took until now: nobody waits for a goodbye any more.
             asyncio.get_running_loop().call_soon(link.abort)
@@ -276,7 +304,7 @@ class Server:
                 await self._abort_connections()
                 await self._bounded(self.app.runtime.leave(timeout), None)
         finally:
-            self._hub = None
+            self._hub = self._entrance = self._poller = None
             self._state = _State.CLOSED
             self._closed.set()
             logger.info("stopped")
@@ -320,6 +348,7 @@ class Server:
             doing.result()
 
     async def _close_connections(self) -> None:
+        self._close_openings()
         for peer in list(self._peers):
             peer.stop()
         connections = self._connections()
@@ -331,6 +360,7 @@ class Server:
         connections = self._connections()
         if connections:
             logger.warning("aborted %d connections", len(connections))
+        self._close_openings()
         for connection in connections:
             connection.abort()
         for peer in list(self._peers):
@@ -343,8 +373,15 @@ class Server:
         """Wait until these connections, and all that speak HTTP, have ended."""
         assert self._hub is not None
         await gone(self._hub, connections)
-        while self._peers:  # noqa: ASYNC110 - a peer's end is not worth an event
+        while self._peers or (  # noqa: ASYNC110 - an end is not worth an event
+            self._entrance is not None and self._entrance.waiting
+        ):
             await asyncio.sleep(GONE_INTERVAL)
+
+    def _close_openings(self) -> None:
+        """End those that have not even begun a request."""
+        if self._entrance is not None and self._poller is not None:
+            self._entrance.stop(self._poller.links)
 
     def _connections(self) -> list[Connection[Any]]:
         """The hub's connections that came through this server's sockets."""
@@ -365,6 +402,8 @@ class Server:
         for listener in self._listeners:
             listener.close()
         for one in self._sockets:
+            if self._poller is not None:
+                self._poller.unlisten(one)
             one.close()
         self._listeners.clear()
         self._sockets = []

@@ -4,8 +4,9 @@
         async def scenario() -> None: ...
         run(scenario())
 
-`run` uses uvloop; `run_on_each_loop` repeats the test on asyncio's own loop. Both
-bound the time and fail when the loop was left with an unhandled error.
+`run` uses uvloop, or what FASTWS_LOOP names; `run_on_each_loop` repeats the test on
+asyncio's own loop. Both bound the time and fail when the loop was left with an
+unhandled error.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import trustme
 import uvloop
 from hypothesis import settings
 
+from fastws import Config
 from fastws.engine.counters import native_counts
+from tests.support.kinds import LINK, LOOP
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -36,6 +39,9 @@ LOOPS: dict[str, LoopFactory] = {
 }
 # Seconds a scenario may take: far more than any needs, less than the test's limit.
 DEADLINE = 30.0
+
+# Servers of every test: the package itself reads no environment.
+Config.__init__.__kwdefaults__["link"] = LINK  # type: ignore[index]
 
 # How long an example takes says something about the machine only.
 settings.register_profile("fastws", deadline=None)
@@ -58,7 +64,7 @@ def runner_on(factory: LoopFactory) -> Run[Any]:
 
 @pytest.fixture
 def run() -> Run[Any]:
-    return runner_on(LOOPS["uvloop"])
+    return runner_on(LOOPS[LOOP])
 
 
 @pytest.fixture(params=LOOPS)

@@ -146,13 +146,64 @@ def test_connection_limit_follows_the_descriptors(
     assert Limits(max_connections=5).connection_limit == 5
 
 
-@pytest.mark.parametrize(
-    "rule", [{"slow": "drop"}, {"max_lag": 0}, {"max_lag_age": -1}, {"max_lag": "1"}]
-)
-def test_a_wrong_channel_rule_is_refused(rule: dict[str, Any]) -> None:
-    (name,) = rule
-    with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} must be"):
-        ChannelRule(**rule)
+# The rule of a channel; a change here is a change of policy, too.
+RULE: dict[str, object] = {
+    "slow": "close",
+    "max_lag": 1_048_576,
+    "max_lag_age": 10.0,
+    "max_stall": None,
+    "max_keys": 10_000,
+    "history": None,
+    "history_ttl": None,
+    "history_bytes": 16_777_216,
+    "batch": None,
+    "batch_form": "frames",
+}
+AMOUNTS = [name for name in RULE if name not in ("slow", "batch_form")]
+
+# What makes each of these fields mean something.
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "max_keys": {"slow": "latest"},
+    "history_ttl": {"history": 10},
+    "history_bytes": {"history": 10},
+    "batch_form": {"batch": 0.02},
+}
+
+
+def test_a_channel_keeps_nothing_and_closes_slow_subscribers_by_default() -> None:
+    rule = ChannelRule()
+    assert {one.name: getattr(rule, one.name) for one in fields(rule)} == RULE
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+@pytest.mark.parametrize("value", [0, -1, "1", True, float("inf"), float("nan")])
+def test_an_amount_of_a_rule_is_a_number_above_zero(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} must be a number of"):
+        ChannelRule(**{name: value, **COMPANIONS.get(name, {})})
+
+
+@pytest.mark.parametrize("name", ["slow", "batch_form"])
+def test_a_choice_of_a_rule_is_one_of_a_list(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} must be one of '\w"):
+        ChannelRule(**{name: "drop"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_a_setting_that_would_do_nothing_is_refused(name: str) -> None:
+    setting: Any = {name: "array" if name == "batch_form" else 5}
+    ((companion, value),) = COMPANIONS[name].items()
+    with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} needs {companion}="):
+        ChannelRule(**setting)
+    made = ChannelRule(**setting, **{companion: value})
+    assert getattr(made, name) == setting[name]
+
+
+@pytest.mark.parametrize("other", [{"history": 10}, {"slow": "latest"}])
+def test_an_array_of_messages_has_no_offset_and_no_key(other: dict[str, Any]) -> None:
+    (name,) = other
+    with pytest.raises(ConfigError, match=f"does not go with {name}="):
+        ChannelRule(batch=0.02, batch_form="array", **other)
+    assert ChannelRule(batch=0.02, batch_form="frames", **other).batch == 0.02
 
 
 @pytest.mark.parametrize(
@@ -221,6 +272,14 @@ def test_a_wrong_compression_rule_is_refused(rule: dict[str, Any]) -> None:
         Compression(**rule)
 
 
+def test_our_own_sockets_have_no_tls() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ConfigError, match='link="own" has no TLS'):
+        Config(link="own", ssl=context)
+    with pytest.raises(ConfigError, match='link="own" has no TLS'):
+        Config(link="own", ssl_certificate="cert.pem")
+
+
 @pytest.mark.parametrize(
     ("options", "record", "own"),
     [(ChannelOptions, ChannelRule, set()), (ServerOptions, Config, {"limits"})],
@@ -248,7 +307,8 @@ def test_the_manual_has_every_option_with_its_default() -> None:
     manual = Path(__file__).parents[1] / "docs" / "limits.md"
     expected = {
         one.name: "Limits()" if one.name == "limits" else str(getattr(made, one.name))
-        for made in (Limits(), Compression(), ChannelRule(), Config())
+        # The tests' own default may be another link.
+        for made in (Limits(), Compression(), ChannelRule(), Config(link="auto"))
         for one in fields(made)
     }
     assert dict(DOCUMENTED.findall(manual.read_text())) == expected

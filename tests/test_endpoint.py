@@ -67,6 +67,7 @@ def test_a_class_is_instantiated_once() -> None:
 def test_what_is_not_overridden_is_absent() -> None:
     callbacks = callbacks_of(Room)
     assert callbacks.on_drain is None
+    assert callbacks.on_skip is None
     assert callbacks.on_close is None
 
 
@@ -119,6 +120,10 @@ class WrongArguments(Endpoint):
     def on_message(self, ws: Ws) -> None: ...  # type: ignore[override]
 
 
+class WrongSkip(Endpoint):
+    def on_skip(self, ws: Ws, missed: int) -> None: ...  # type: ignore[override]
+
+
 class Streaming(Endpoint):
     async def on_message(self, ws: Ws, message: Message) -> Any:
         yield message
@@ -143,6 +148,7 @@ class NoMethod(Endpoint):
         (Database, r"pass an instance, app.websocket\(path, Database\(\.\.\.\)\)"),
         (Silent, "Silent overrides none of on_open, on_message"),
         (WrongArguments, r"WrongArguments.on_message must take \(ws, message\)"),
+        (WrongSkip, r"WrongSkip.on_skip must take \(ws, channel, missed\)"),
         (Streaming, "Streaming.on_message must not contain `yield`"),
         (NoMethod, "NoMethod.on_open must be a method, not int"),
     ],
@@ -163,4 +169,5 @@ def test_the_callbacks_of_the_base_class_do_nothing() -> None:
     assert endpoint.on_open(ws) is None
     assert endpoint.on_message(ws, "") is None
     assert endpoint.on_drain(ws) is None
+    assert endpoint.on_skip(ws, "news", 5) is None
     assert endpoint.on_close(ws, 1000, "") is None

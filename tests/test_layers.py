@@ -18,7 +18,7 @@ import fastws
 PACKAGE = Path(fastws.__file__).parent
 ROOT = PACKAGE.parent
 
-LEAVES = {"codes", "errors", "types", "config", "limits"}
+LEAVES = {"codes", "errors", "types", "config", "limits", "version"}
 # A leaf imports nothing of fastws, but a setting has a type and can be wrong.
 CONFIG_REACH = {"fastws.errors", "fastws.types"}
 SERVICES = {"realtime", "http", "asgi", "auth", "brokers", "monitoring", "sockets"}
@@ -30,26 +30,34 @@ REACH: dict[str, tuple[str, ...]] = {
     "service": ("leaf", "engine"),
     "application": ABOVE_SERVICES,
     "workers": ABOVE_SERVICES,
-    "cli": (*ABOVE_SERVICES, "workers", "public"),
+    # A client of its own: it must not share the engine's errors.
+    "load": ("leaf",),
+    "cli": (*ABOVE_SERVICES, "workers", "load", "public"),
     "public": (*ABOVE_SERVICES, "workers", "cli"),
 }
 
 # Within the engine a module reaches only ranks below its own.
 ENGINE_RANKS = (
     ("csrc", "am_send"),
-    ("counters", "kernels", "payload", "head", "sent"),
+    ("counters", "kernels", "payload", "head", "sent", "receipts"),
     ("deflate",),
-    ("parser", "log", "outbox", "request", "inbox"),
-    ("lane", "handshake"),
+    ("parser", "log", "outbox", "request", "inbox", "history", "batch"),
+    ("keyed", "handshake"),
+    ("lane",),
+    ("detour", "writer", "channel"),
+    ("plan", "roster"),
     ("visit",),
     ("flush",),
+    ("publishing",),
     ("hub",),
     ("link", "sweep"),
     ("binding",),
     ("writing",),
     ("reading",),
     ("connection",),
-    ("uvlink", "poller", "memory"),
+    ("uvlink", "ownlink", "memory"),
+    ("opening",),
+    ("poller",),
 )
 ENGINE_RANK = {
     module: rank for rank, modules in enumerate(ENGINE_RANKS) for module in modules
@@ -72,7 +80,7 @@ def layer_of(module: str) -> str:
         return "leaf"
     if parts[1] in SERVICES:
         return "service"
-    if parts[1] in ("engine", "workers", "cli", "kits"):
+    if parts[1] in ("engine", "workers", "load", "cli", "kits"):
         return parts[1]
     return "application"
 
@@ -185,6 +193,7 @@ def test_programs_use_only_public_names(folder: str) -> None:
         ("fastws.http.peer", "fastws.server"),
         ("fastws.http.peer", "fastws.asgi.protocol"),
         ("fastws.app", "fastws.cli.serve"),
+        ("fastws.load.runner", "fastws.engine.handshake"),
     ],
 )
 def test_an_upward_arrow_is_seen(source: str, target: str) -> None:

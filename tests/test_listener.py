@@ -302,3 +302,17 @@ def test_a_key_of_another_certificate(certificates: Any, tmp_path: Path) -> None
     config = Config(ssl_certificate=str(certificates.certificate), ssl_key=str(other))
     with pytest.raises(StartupError, match="does not belong to the certificate"):
         tls_context(config)
+
+
+def test_two_may_listen_on_one_port_if_both_say_so() -> None:
+    def listen_too(port: int, reuse_port: bool) -> list[socket.socket]:
+        return asyncio.run(
+            listening_sockets("127.0.0.1", port, 16, reuse_port=reuse_port)
+        )
+
+    with closing(listen_too(0, True)) as first:
+        port = first[0].getsockname()[1]
+        with closing(listen_too(port, True)) as second:
+            assert second[0].getsockname() == first[0].getsockname()
+        with pytest.raises(StartupError, match="in use"):
+            listen_too(port, False)

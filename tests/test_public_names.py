@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 # A name that is added here has to be kept.
 PUBLIC = {
     "App",
+    "Channel",
     "ChannelRule",
     "CloseCode",
     "Compression",
@@ -33,7 +34,12 @@ PUBLIC = {
     "Message",
     "Opcode",
     "Payload",
+    "Position",
     "ProtocolError",
+    "Publication",
+    "PublishUnknown",
+    "Receipt",
+    "Recovery",
     "Reject",
     "Request",
     "Response",
@@ -41,6 +47,7 @@ PUBLIC = {
     "SlowPolicy",
     "StartupError",
     "StateError",
+    "Subscription",
 }
 
 

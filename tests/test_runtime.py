@@ -139,6 +139,7 @@ def test_a_listener_may_come_while_the_app_is_served(run: Any) -> None:
         ("message", None, echo, TypeError, r"must take \(ws, message\)"),
         ("connect", None, 5, TypeError, r"a function that takes \(ws\), not int"),
         ("subscribe", "{", echo, TypeError, r"must take \(ws, channel\)"),
+        ("skip", "a", echo, TypeError, r"must take \(ws, channel, missed\)"),
     ],
 )
 def test_a_wrong_listener_is_refused(

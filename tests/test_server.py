@@ -17,7 +17,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from fastws import App, Config, Connection, Endpoint, Message, StartupError, StateError
+from fastws.engine import poller
+from fastws.engine.link import Link
+from fastws.engine.ownlink import OwnLink
+from fastws.engine.uvlink import UvLink
 from fastws.server import Server
+from fastws.types import LinkKind
 
 from .support.client import SAMPLE_ACCEPT, upgrade_request
 from .support.frames import CLOSE, Frame, close, take_frame, text
@@ -197,6 +202,45 @@ def test_a_tls_handshake_does_not_outlive_its_server(
                 while await asyncio.wait_for(reader.read(65_536), DEADLINE):
                     pass
             writer.close()
+
+    run_on_each_loop(scenario())
+
+
+@pytest.mark.parametrize(
+    ("link", "has_epoll", "carrier"),
+    [
+        ("auto", True, OwnLink),
+        ("own", True, OwnLink),
+        ("uvloop", True, UvLink),
+        ("auto", False, UvLink),
+        ("own", False, None),
+    ],
+)
+def test_what_carries_the_bytes(
+    run_on_each_loop: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    link: LinkKind,
+    has_epoll: bool,
+    carrier: type[Link] | None,
+) -> None:
+    if has_epoll and not poller.AVAILABLE:
+        pytest.skip("needs epoll")
+    monkeypatch.setattr(poller, "AVAILABLE", has_epoll)
+
+    async def scenario() -> None:
+        app = make_app(link=link)
+        if carrier is None:
+            with pytest.raises(StartupError, match="needs Linux"):
+                await app.serve().start()
+            return
+        async with app.serve() as server:
+            client = await Client.open(server.port, "/callback")
+            (ws,) = app.connections
+            assert isinstance(ws.link, carrier)
+            client.send(text("x"))
+            assert (await client.frame()).payload == b"x"
+            assert await request(server.port)
+            await client.close()
 
     run_on_each_loop(scenario())
 

@@ -1,15 +1,16 @@
-"""websockets as a peer: echo at /echo, broadcast at any other path.
+"""websockets as a peer: the asyncio server, `broadcast()`, its C extension, uvloop.
 
-Its fast way, as its documentation says: the asyncio server, `broadcast()`, compression
-off, the C extension (part of its wheels), uvloop.
+With --deflate its own default settings; without, compression off, as its manual's
+pages on memory and on broadcasting advise for speed.
 """
 
-import argparse
+from __future__ import annotations
 
+import contract
 import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-subscribers: set[ServerConnection] = set()
+channels: dict[str, set[ServerConnection]] = {}
 
 
 async def echo(connection: ServerConnection) -> None:
@@ -17,7 +18,8 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-async def broadcast_all(connection: ServerConnection) -> None:
+async def fanout(connection: ServerConnection, channel: str) -> None:
+    subscribers = channels.setdefault(channel, set())
     subscribers.add(connection)
     try:
         async for message in connection:
@@ -27,18 +29,26 @@ async def broadcast_all(connection: ServerConnection) -> None:
 
 
 async def handle(connection: ServerConnection) -> None:
-    request = connection.request
-    is_echo = request is not None and request.path == "/echo"
-    await (echo if is_echo else broadcast_all)(connection)
+    assert connection.request is not None
+    channel = contract.channel(connection.request.path)
+    if channel is None:
+        await echo(connection)
+    else:
+        await fanout(connection, channel)
 
 
-async def main(port: int) -> None:
-    server = await serve(handle, "127.0.0.1", port, compression=None, backlog=4096)
-    print(f"listening on {next(iter(server.sockets)).getsockname()[1]}", flush=True)
-    await server.serve_forever()
+async def main(arguments: contract.Arguments) -> None:
+    async with serve(
+        handle,
+        contract.HOST,
+        arguments.port,
+        compression="deflate" if arguments.deflate else None,
+        max_size=contract.MAX_MESSAGE,
+        backlog=contract.BACKLOG,
+    ) as server:
+        contract.ready()
+        await server.serve_forever()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("port", type=int, nargs="?", default=0)
-    uvloop.run(main(parser.parse_args().port))
+    uvloop.run(main(contract.parse(__doc__)))

@@ -15,7 +15,7 @@ import msgspec
 
 from fastws import App, Connection, Endpoint, Limits, Message
 
-from . import machine
+from . import machine, quotes
 from .metrics import INTERVAL, Meter, Sample
 
 HISTORY = 30  # seconds of samples that a new tab is given at once
@@ -28,9 +28,13 @@ started = time.time()
 @asynccontextmanager
 async def lifespan(app: App) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        sampling = tasks.create_task(publish_samples(app))
+        publishing = [
+            tasks.create_task(publish_samples(app)),
+            tasks.create_task(quotes.publish_quotes(app)),
+        ]
         yield
-        sampling.cancel()
+        for task in publishing:
+            task.cancel()
 
 
 async def publish_samples(app: App) -> None:
@@ -40,6 +44,8 @@ async def publish_samples(app: App) -> None:
     due = clock()
     while True:
         sample = meter.sample(app.counters.snapshot())
+        tabs = app.channels.get("samples")
+        sample["tabs"] = tabs.subscribers if tabs else 0
         samples.append(sample)
         app.publish("samples", {"type": "sample", "sample": sample})
         due = max(due + INTERVAL, clock())
@@ -48,6 +54,7 @@ async def publish_samples(app: App) -> None:
 
 app = App(lifespan=lifespan)
 app.static("/", Path(__file__).parent / "static")
+quotes.declare(app)
 
 
 class Say(msgspec.Struct, tag="say"):

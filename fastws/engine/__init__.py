@@ -13,7 +13,9 @@ Five invariants:
    the counts at zero.
 
 Bottom up: ``csrc`` (the door to plain C), ``counters``, ``payload``; ``parser``,
-``log``, ``outbox``; ``lane`` (cursors), ``visit`` (what one connection is owed),
-``flush`` (what a tick has to write), ``hub``; ``sweep`` (time), ``link``; ``writing``,
-``reading``, ``connection``; ``uvlink`` and ``memory``.
+``log``, ``history``, ``keyed`` (the newest frame of each key), ``outbox``; ``lane``
+(cursors), ``detour`` (cursors that fell behind), ``channel``; ``writer``, ``plan``
+(what one connection is owed), ``visit`` (writing it), ``flush`` (what a tick has to
+write); ``roster`` (connections), ``publishing`` (channels), ``hub``; ``sweep`` (time),
+``link``; ``writing``, ``reading``, ``connection``; ``uvlink`` and ``memory``.
 """

@@ -30,6 +30,7 @@ cdef class Binding:
     cdef readonly object on_message
     cdef readonly object on_drain
     cdef readonly object on_close
+    cdef readonly object on_skip
     cdef readonly bint is_async
     cdef readonly bint keep_headers
     # -- what its peers may cost

@@ -22,6 +22,7 @@ class Binding:
         on_message: Callable[..., Any] | None = None,
         on_drain: Callable[..., Any] | None = None,
         on_close: Callable[..., Any] | None = None,
+        on_skip: Callable[..., Any] | None = None,
         is_async: bool = False,
         keep_headers: bool = False,
     ) -> None: ...
@@ -37,6 +38,10 @@ class Binding:
     def on_drain(self) -> Callable[..., Any] | None: ...
     @property
     def on_close(self) -> Callable[..., Any] | None: ...
+    @property
+    def on_skip(self) -> Callable[..., Any] | None:
+        """Called with the connection, a channel's name, and how many of its messages
+        the connection did not get because it was too slow."""
     @property
     def is_async(self) -> bool: ...
     @property

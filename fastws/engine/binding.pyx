@@ -3,15 +3,10 @@ connections."""
 
 from libc.string cimport memset
 
+from .channel cimport ticks_of
+from .lane cimport TICKS
+
 from ..config import Limits
-
-
-cdef enum:
-    TICKS = 10          # of the sweep, in a second
-
-
-cdef uint32_t _ticks(seconds):
-    return 0 if seconds is None else max(1, round(seconds * TICKS))
 
 
 cdef class Binding:
@@ -28,6 +23,7 @@ cdef class Binding:
         on_message=None,
         on_drain=None,
         on_close=None,
+        on_skip=None,
         bint is_async=False,
         bint keep_headers=False,
     ):
@@ -37,6 +33,7 @@ cdef class Binding:
         self.on_message = on_message
         self.on_drain = on_drain
         self.on_close = on_close
+        self.on_skip = on_skip
         self.is_async = is_async
         self.keep_headers = keep_headers
         self.limits = Limits() if limits is None else limits
@@ -54,10 +51,10 @@ cdef class Binding:
             if limits.fragment_limit is None
             else <uint64_t>limits.fragment_limit
         )
-        data.times.ping_interval = _ticks(limits.ping_interval)
-        data.times.pong_timeout = _ticks(limits.pong_timeout)
-        data.times.message_timeout = _ticks(limits.message_timeout)
-        data.times.max_stall = _ticks(limits.max_stall)
+        data.times.ping_interval = ticks_of(limits.ping_interval)
+        data.times.pong_timeout = ticks_of(limits.pong_timeout)
+        data.times.message_timeout = ticks_of(limits.message_timeout)
+        data.times.max_stall = ticks_of(limits.max_stall)
         data.high_water = limits.write_high_water
         data.low_water = limits.write_low_water
         data.write_cap = limits.write_cap

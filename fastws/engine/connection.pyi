@@ -5,6 +5,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from ..config import Limits
+from ..types import Position
 from .binding import Binding
 from .deflate import Agreement
 from .hub import Hub
@@ -17,9 +18,18 @@ _S = TypeVar("_S", default=Any)
 class Subscription:
     """In force at once; awaiting it waits for nothing and gives itself."""
 
-    def __init__(self, channel: str) -> None: ...
+    def __init__(
+        self, channel: str, position: Position | None = None, recovered: bool = False
+    ) -> None: ...
     @property
     def channel(self) -> str: ...
+    @property
+    def position(self) -> Position | None:
+        """Where the channel's history stood then; None: it has none."""
+    @property
+    def recovered(self) -> bool:
+        """True: everything since the place that was asked for is sent, in order.
+        False: nothing of it is."""
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
@@ -96,11 +106,14 @@ class Connection(Reading, Generic[_S]):
     @property
     def channels(self) -> list[str]:
         """Names of the channels that this connection is subscribed to."""
-    def subscribe(self, channel: str) -> Subscription:
+    def subscribe(self, channel: str, *, since: Position | None = None) -> Subscription:
         """Receive what is published to a channel from now on.
 
-        Raises ValueError for a name that is none, StateError over the limit of
-        channels, ConnectionClosed.
+        ``since`` is a place in the channel's history: everything behind it is sent
+        first, all of it or nothing, see ``Subscription.recovered``. A connection that
+        is subscribed already stays so; with ``since`` that is a StateError, because
+        what it missed can't be sent between what it has. Raises ValueError for a name
+        that is none, StateError over the limit of channels, ConnectionClosed.
         """
     def unsubscribe(self, channel: str) -> bool:
         """Stop receiving a channel; False when it was not subscribed. What was
@@ -108,10 +121,15 @@ class Connection(Reading, Generic[_S]):
     def lag(self, channel: str) -> int:
         """Bytes of a channel that are owed to this connection."""
     def publish(
-        self, channel: str, message: Any, *, include_self: bool = False
+        self,
+        channel: str,
+        message: Any,
+        *,
+        key: str | None = None,
+        include_self: bool = False,
     ) -> None:
         """Send a message to every subscriber of a channel, but not to this
-        connection."""
+        connection. Otherwise as ``App.publish``."""
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside the handler; it is cancelled when the connection ends.
         What it raises closes the connection like a handler's exception."""

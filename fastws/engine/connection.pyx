@@ -6,8 +6,10 @@ time-outs, and the end, after which it is inert.
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t
+from libc.stdlib cimport free
 
 from .binding cimport Binding
+from .channel cimport Channel
 from .counters cimport counters_t
 from .csrc cimport (
     FASTWS_CLOSE_ABNORMAL,
@@ -16,13 +18,18 @@ from .csrc cimport (
     FASTWS_CLOSE_POLICY_VIOLATION,
 )
 from .deflate cimport Agreement
-from .hub cimport Channel, Hub
-from .inbox cimport inbox_clear
+from .detour cimport member_lag
+from .hub cimport Hub
+from .inbox cimport inbox_free, inbox_none
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
     CONN_LINKED,
+    MEMBER_DETOUR,
+    SLOW_CLOSE,
     conn_t,
+    gap_t,
+    gap_take,
     lane_subscription,
     lane_t,
     member_owes,
@@ -30,9 +37,9 @@ from .lane cimport (
     subscription_t,
     times_t,
 )
-from .log cimport log_bytes_from, log_tick
+from .log cimport log_tick
 from .parser cimport CLOSE, parser_free, parser_init
-from .visit cimport blocked
+from .visit cimport blocked, relieve
 from .writing cimport CLOSED, CLOSING, FAILED, OPEN
 
 import inspect
@@ -42,6 +49,8 @@ import string
 from types import GenericAlias, SimpleNamespace
 
 from ..errors import ConnectionClosed, StateError
+from ..types import Position
+from .request import read_request
 
 
 logger = logging.getLogger("fastws")
@@ -57,7 +66,8 @@ cdef class Connection(Reading):
     def __dealloc__(self):
         # Everything else was given back when the link was lost.
         parser_free(&self.parser)
-        inbox_clear(&self.inbox)
+        inbox_free(self.inbox)
+        self.inbox = inbox_none()
 
     def __repr__(self) -> str:
         names = ("open", "closing", "closing", "closing", "closed")
@@ -77,16 +87,17 @@ cdef class Connection(Reading):
         Agreement agreement=None,
     ) -> Connection:
         """Take over a link whose upgrade has been answered; run the endpoint."""
-        cdef Connection self = Connection.__new__(Connection)
-        self.hub = hub
-        self.binding = binding
-        self.request = request
-        self.path = request.path
-        self.params = params
-        self.subprotocol = subprotocol
-        self.agreement = agreement
-        self.begin(link, early)
-        return self
+        return open_connection(
+            hub,
+            link,
+            binding,
+            request,
+            request.path,
+            params,
+            subprotocol,
+            early,
+            agreement,
+        )
 
     @staticmethod
     def open_client(
@@ -103,7 +114,6 @@ cdef class Connection(Reading):
         self.binding = Binding(limits=limits)
         self.client = True
         self.path = ""
-        self.params = {}
         self.subprotocol = subprotocol
         self.agreement = agreement
         self.begin(link, early)
@@ -118,7 +128,7 @@ cdef class Connection(Reading):
         self.serial = conn.serial
         self.slot = conn.slot
         conn.times = &self.binding.data.times
-        conn.low_water = self.binding.data.low_water
+        conn.low_water = <uint32_t>min(self.binding.data.low_water, 0xFFFFFFFF)
         conn.fd = link.descriptor()
         if conn.fd < 0:
             conn.flags |= CONN_LINKED
@@ -233,6 +243,13 @@ cdef class Connection(Reading):
         self._state = value
 
     @property
+    def params(self) -> dict:
+        """Parameters of the path."""
+        if self._params is None:
+            self._params = {}
+        return self._params
+
+    @property
     def headers(self):
         """Headers of the opening request."""
         return self._opening("headers").headers
@@ -243,14 +260,20 @@ cdef class Connection(Reading):
         return self._opening("query").query
 
     def _opening(self, str what):
-        if self.request is None:
+        request = self.request
+        if request is None:
             raise StateError(
                 f"{what} can be read until on_open has returned (a coroutine: until it "
                 "first waits for a message); give the route keep_headers=True to keep "
                 "the request"
             )
         self.request_wanted = True
-        return self.request
+        if isinstance(request, bytes):
+            request = read_request(
+                request, self.link.remote_address, self.link.secure
+            )
+            self.request = request
+        return request
 
     @property
     def remote_address(self):
@@ -316,25 +339,79 @@ cdef class Connection(Reading):
         """A peer that has stopped taking bytes, or takes them too slowly."""
         cdef conn_t *conn = self.conn
         cdef size_t pending = self.link.pending()
+        cdef uint32_t most = self._max_stall()
+        if <uint32_t>pending != conn.stall_pending:
+            conn.stall_pending = <uint32_t>pending
+            conn.stall_start = tick
+        if most and tick - conn.stall_start >= most:
+            self.hub.counters.data.evicted_stall += 1
+            return self._give_up("slow consumer")
+        return self._check_lag_age(tick)
+
+    cdef uint32_t _max_stall(self) except? 0xFFFFFFFF:
+        """The shortest of its channels' rules; without channels the route's limit. In
+        ticks; 0: none."""
+        cdef uint32_t route = self.conn.times.max_stall
+        cdef uint32_t shortest = 0
+        cdef uint32_t one, slot
+        cdef Channel channel
+        cdef bint any_channel = False
+        for slot in range(self.conn.subscription_count):
+            channel = <Channel>self.conn.subscriptions[slot].lane.channel
+            if not channel.hidden:
+                any_channel = True
+                one = channel.rule.data.max_stall or route
+                if one and (shortest == 0 or one < shortest):
+                    shortest = one
+        return shortest if any_channel else route
+
+    cdef int _check_lag_age(self, uint32_t tick) except -1:
+        """What a cursor owes has waited too long: its channel's policy acts."""
+        cdef conn_t *conn = self.conn
         cdef uint32_t slot
         cdef lane_t *lane
         cdef member_t *member
-        if pending != conn.stall_pending:
-            conn.stall_pending = pending
-            conn.stall_start = tick
-        if conn.times.max_stall and tick - conn.stall_start >= conn.times.max_stall:
-            self.hub.counters.data.evicted_stall += 1
-            return self._give_up("slow consumer")
         for slot in range(conn.subscription_count):
             lane = conn.subscriptions[slot].lane
             member = &lane.members[conn.subscriptions[slot].index]
             if (
-                member_owes(lane, member)
-                and tick - log_tick(&lane.log, member.next) >= lane.rule.max_lag_age
+                member.standing == MEMBER_DETOUR
+                or not member_owes(lane, member)
+                or tick - log_tick(&lane.log, member.next) < lane.rule.max_lag_age
             ):
+                continue
+            if lane.rule.slow == SLOW_CLOSE:
                 self.hub.counters.data.evicted_lag_age += 1
                 return self.evict("slow consumer")
+            relieve(&self.hub.writer, lane, member)
         return 0
+
+    cdef int skipped(self) except -1:
+        """It takes bytes again: the endpoint is told what it has missed, once for each
+        channel."""
+        cdef gap_t *gap
+        cdef list missed = []
+        while True:
+            gap = gap_take(self.conn)
+            if gap == NULL:
+                break
+            channel = <Channel>gap.lane.channel
+            if not (<Channel>channel).hidden:
+                missed.append((channel.name, gap.missed))
+            free(gap)
+        for name, count in missed:
+            self._tell_skip(name, count)
+        return 0
+
+    def _tell_skip(self, str channel, count) -> None:
+        for callback in (self.binding.on_skip, self.hub.on_skip):
+            if callback is not None and self.phase == OPEN:
+                try:
+                    result = callback(self, channel, count)
+                    if inspect.isawaitable(result):
+                        self.spawn(result)
+                except Exception as error:
+                    self.handler_failed(error)
 
     cdef int _give_up(self, str reason) except -1:
         """The peer is not there, or does not take a Close frame either."""
@@ -346,9 +423,11 @@ cdef class Connection(Reading):
 
     # -- channels ----------------------------------------------------------------------
 
-    def subscribe(self, str channel not None):
-        """Receive what is published to a channel from now on."""
+    def subscribe(self, str channel not None, *, since=None):
+        """Receive what is published to a channel from now on, and with ``since`` what
+        was published behind that position."""
         cdef Channel found
+        cdef bint recovered = False
         cdef uint32_t most = self.binding.data.max_channels
         self.check("subscribe()")
         if self.phase != OPEN:
@@ -360,10 +439,23 @@ cdef class Connection(Reading):
                 raise StateError(
                     f"a connection may have {most} channels (Limits.max_channels)"
                 )
+        if since is not None and not isinstance(since, Position):
+            raise TypeError(f"since must be a Position, not {type(since).__name__}")
         found = self.hub.join(self.conn, channel)
-        if found is not None and self.hub.on_subscribe is not None:
+        if found is None:
+            if since is not None:
+                raise StateError(
+                    f"already subscribed to {channel!r}: what was missed can't be sent "
+                    "between what has been; unsubscribe first"
+                )
+            found = self.hub._channels[channel]
+            return Subscription(channel, found.place())
+        if since is not None:
+            recovered = self.hub.recover(self.conn, found, since)
+        subscription = Subscription(channel, found.place(), recovered)
+        if self.hub.on_subscribe is not None:
             self.hub.on_subscribe(self, channel)
-        return Subscription(channel)
+        return subscription
 
     def unsubscribe(self, str channel not None) -> bool:
         """Stop receiving a channel; False when it was not subscribed."""
@@ -390,17 +482,22 @@ cdef class Connection(Reading):
         subscription = lane_subscription(&found.lane, self.conn)
         if subscription == NULL:
             return 0
-        return log_bytes_from(
-            &found.lane.log, found.lane.members[subscription.index].next
-        )
+        return member_lag(&found.lane, &found.lane.members[subscription.index])
 
     def publish(
-        self, str channel not None, message, *, bint include_self=False
+        self,
+        str channel not None,
+        message,
+        *,
+        str key=None,
+        bint include_self=False,
     ) -> None:
         """Send a message to every subscriber of a channel, but not to this
         connection."""
         self.check("publish()")
-        self.hub.publish_local(channel, message, NULL if include_self else self.conn)
+        self.hub.publish_local(
+            channel, message, NULL if include_self else self.conn, key
+        )
 
     # -- tasks -------------------------------------------------------------------------
 
@@ -409,17 +506,14 @@ cdef class Connection(Reading):
         ends."""
         self.check("spawn()")
         task = self.hub.loop.create_task(coroutine)
-        if self.spawned is None:
-            self.spawned = set()
-        self.spawned.add(task)
+        self.keep_aside().spawned.add(task)
         task.add_done_callback(self._spawned_done)
         if self.phase == CLOSED:
             task.cancel()
         return task
 
     def _spawned_done(self, task) -> None:
-        if self.spawned is not None:
-            self.spawned.discard(task)
+        self.aside.spawned.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.handler_failed(task.exception())
 
@@ -434,7 +528,7 @@ cdef class Connection(Reading):
         if self.phase == CLOSED:
             return 0
         if self.deferred == CLOSE:
-            self.record(self.parser.close_code, self.deferred_reason)
+            self.record(self.parser.close_code, self.aside.deferred_reason)
         self.record(FASTWS_CLOSE_ABNORMAL, "")
         self.phase = CLOSED
         self.stop_reading()
@@ -443,33 +537,32 @@ cdef class Connection(Reading):
         self.leave_channels()
         self.hub.leave(self)
         self.wake_receiver()
-        self.release(self.drain_waiters)
-        self.release(self.close_waiters)
-        self.drain_waiters = None
-        self.close_waiters = None
+        if self.aside is not None:
+            self.release(self.aside.drain_waiters)
+            self.release(self.aside.close_waiters)
+            self._end_tasks()
         self.receiver = None
-        self._end_tasks()
         self._tell_closed()
         return 0
 
     def _end_tasks(self) -> None:
-        if self.pings:
-            for future, _ in self.pings.values():
-                if not future.done():
-                    future.set_exception(
-                        ConnectionClosed(self.close_code, self.close_reason)
-                    )
-                    # Who doesn't await it doesn't want to know.
-                    future.exception()
-            self.pings = None
-        if self.spawned is not None:
-            for task in list(self.spawned):
-                task.cancel()
+        for future, _ in list(self.aside.pings.values()):
+            if not future.done():
+                future.set_exception(
+                    ConnectionClosed(self.close_code, self.close_reason)
+                )
+                # Who doesn't await it doesn't want to know.
+                future.exception()
+        self.aside.pings.clear()
+        for task in list(self.aside.spawned):
+            task.cancel()
 
     def _tell_closed(self) -> None:
         cdef Hub hub = self.hub
-        cdef list left = self.left
-        self.left = None
+        cdef list left = None
+        if self.aside is not None:
+            left = self.aside.left
+            self.aside.left = None
         if left is not None:
             for name in left:
                 self._tell(hub.on_unsubscribe, name)
@@ -487,16 +580,46 @@ cdef class Connection(Reading):
                 self.handler_failed(error)
 
 
+cdef Connection open_connection(
+    Hub hub,
+    Link link,
+    Binding binding,
+    object request,
+    str path,
+    dict params,
+    object subprotocol,
+    bytes early,
+    Agreement agreement,
+):
+    """``Connection.open``; the request may be the bytes of its head."""
+    cdef Connection self = Connection.__new__(Connection)
+    self.hub = hub
+    self.binding = binding
+    self.request = request
+    self.path = path
+    self._params = params or None
+    self.subprotocol = subprotocol
+    self.agreement = agreement
+    self.begin(link, early)
+    return self
+
+
 cdef class Subscription:
     """In force at once; awaiting it waits for nothing and gives itself."""
 
     cdef readonly str channel
+    cdef readonly object position
+    cdef readonly bint recovered
 
-    def __init__(self, str channel not None):
+    def __init__(
+        self, str channel not None, position=None, bint recovered=False
+    ):
         self.channel = channel
+        self.position = position
+        self.recovered = recovered
 
     def __repr__(self) -> str:
-        return f"<Subscription {self.channel!r}>"
+        return f"<Subscription {self.channel!r} recovered={self.recovered}>"
 
     def __await__(self):
         return self

@@ -10,6 +10,9 @@ ctypedef struct native_t:
     int64_t buffers
     int64_t inflaters
     int64_t deflaters
+    int64_t detours
+    int64_t kept
+    int64_t gaps
 
 
 ctypedef struct counters_t:
@@ -50,6 +53,13 @@ ctypedef struct counters_t:
     uint64_t inflated_messages
     uint64_t inflate_bytes_in
     uint64_t inflate_bytes_out
+    # -- slow subscribers that healed
+    uint64_t lag_skips          # cursors that went to the head
+    uint64_t lag_heals          # cursors that went over to the newest frame of each key
+    uint64_t lag_refills        # cursors that history has brought back
+    uint64_t lag_refill_misses  # cursors that history could not
+    uint64_t keys_dropped       # over max_keys
+    uint64_t frames_skipped     # that a living subscriber did not get
     # -- how flushing went
     uint64_t flushes
     uint64_t slices

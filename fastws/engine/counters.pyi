@@ -1,8 +1,9 @@
 def native_counts() -> dict[str, int]:
     """Live native allocations of this process: connections, segments, outboxes,
-    members (cursors) and buffers (messages being assembled). All are zero when
-    every connection has been closed; inflaters and deflaters (zlib streams) when their
-    hub has gone too."""
+    members (cursors), buffers (messages being assembled), detours and gaps (of slow
+    subscribers) and kept (messages in a history). All are zero when every connection
+    has been closed and no history is left; inflaters and deflaters (zlib streams) when
+    their hub has gone too."""
 
 class Counters:
     """Event counts of one loop.

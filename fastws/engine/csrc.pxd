@@ -166,3 +166,23 @@ cdef extern from "deflate.h" nogil:
     ) noexcept
     int fastws_inflater_is_complete(const fastws_inflater *self) noexcept
     const uint8_t fastws_deflate_tail[4]
+cdef extern from "epoll.h" nogil:
+    enum:
+        FASTWS_HAS_EPOLL
+        EPOLLIN
+        EPOLLOUT
+        EPOLLERR
+        EPOLLHUP
+        EPOLL_CLOEXEC
+
+    union epoll_data_t:
+        uint64_t u64
+
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+
+    int epoll_create1(int flags)
+    int epoll_wait(int epoll, epoll_event *events, int most, int timeout)
+    int fastws_accept(int listener, void *address, uint32_t *length)
+    int fastws_watch(int epoll, int fd, uint32_t was, uint32_t events, uint64_t key)

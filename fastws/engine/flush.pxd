@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from .lane cimport lane_t
-from .visit cimport writer_t
+from .writer cimport writer_t
 
 
 cdef void mark_lane(writer_t *writer, lane_t *lane) noexcept nogil

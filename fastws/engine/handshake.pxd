@@ -1,1 +1,4 @@
-# Nothing of the handshake is called from C: it costs three calls per connection.
+# What a plain upgrade needs, for those who answer one without Python.
+cdef bint is_key(bytes key) noexcept
+cdef str accept_key(bytes key)
+cdef tuple parse_subprotocols(bytes text)

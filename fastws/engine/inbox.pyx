@@ -1,10 +1,11 @@
 """Messages that a coroutine has not taken yet: a ring that grows by doubling.
 
-Ownership: the ring owns a reference to each message in it. Its memory goes back when it
-is cleared; connections whose endpoints are callbacks never have any.
+Ownership: the ring owns a reference to each message in it. Connections that have never
+had a message wait, as those with callbacks, share one that is always empty.
 """
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 
 
 cdef extern from "Python.h":
@@ -13,6 +14,22 @@ cdef extern from "Python.h":
 
 cdef enum:
     FIRST_ROOM = 8
+
+
+cdef inbox_t _none
+memset(&_none, 0, sizeof(inbox_t))
+
+
+cdef inbox_t *inbox_none() noexcept:
+    """The one that nothing is ever put into."""
+    return &_none
+
+
+cdef inbox_t *inbox_new() except NULL:
+    cdef inbox_t *inbox = <inbox_t *>calloc(1, sizeof(inbox_t))
+    if inbox == NULL:
+        raise MemoryError
+    return inbox
 
 
 cdef int inbox_push(inbox_t *inbox, PyObject *message) except -1:
@@ -44,10 +61,10 @@ cdef PyObject *inbox_pop(inbox_t *inbox) noexcept:
     return message
 
 
-cdef void inbox_clear(inbox_t *inbox) noexcept:
+cdef void inbox_free(inbox_t *inbox) noexcept:
+    if inbox == &_none:
+        return
     while inbox.count:
         Py_DECREF(inbox_pop(inbox))
     free(inbox.items)
-    inbox.items = NULL
-    inbox.room = 0
-    inbox.first = 0
+    free(inbox)

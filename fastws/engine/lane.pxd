@@ -1,9 +1,15 @@
 from cpython.object cimport PyObject
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from .history cimport history_t
+from .keyed cimport keyed_t
 from .log cimport log_t
 from .outbox cimport outbox_t
+
+
+cdef enum:
+    TICKS = 10              # of the sweep in a second: times of limits are in ticks
 
 
 cdef enum ConnectionFlag:
@@ -26,6 +32,53 @@ cdef enum Note:
     NOTE_DRAINED = 8    # a watched outbox is under the low-water mark
     NOTE_FINISHED = 16  # CONN_FINISH has come true
     NOTE_DUE = 32       # the sweep found that some time is over
+    NOTE_SKIPPED = 64   # there are gaps to tell of, and bytes are taken again
+
+
+cdef enum Slow:
+    SLOW_CLOSE = 0
+    SLOW_SKIP = 1
+    SLOW_LATEST = 2
+    SLOW_RESUME = 3
+
+
+# Where a cursor stands:
+#
+#   ON_LOG ──its connection takes no bytes──► STANDING
+#     ▲  ▲                                       │ past its channel's bound: skip
+#     │  └────────────────────────────────────────┤ latest, resume
+#     └──has got everything── DETOUR ◄───────────┘
+#                               ▲── subscribed with a place in the history
+cdef enum Standing:
+    MEMBER_ON_LOG = 0
+    MEMBER_STANDING = 1     # slow, and counted by the segment it stands in
+    MEMBER_DETOUR = 2       # `next` is the address of its detour
+
+
+cdef enum Detour:
+    DETOUR_KEYED = 0        # the newest frame of each key
+    DETOUR_REFILL = 1       # from history, because it was slow
+    DETOUR_RECOVERY = 2     # from history, because it was away
+
+
+ctypedef struct detour_t:
+    # A cursor that does not read the log for the time being. Places are indexes in the
+    # log (KEYED) or publication numbers (the others).
+    uint32_t kind
+    uint32_t reserved
+    uint64_t position       # of the first frame that is still owed
+    uint64_t start          # where it began
+    uint64_t sequence       # what is older counts as handed over then
+    uint64_t delivered      # frames sent
+    uint64_t excluded       # frames since the start that leave it out
+    uint64_t skipped        # frames that are known to be missed, and counted
+
+
+ctypedef struct gap_t:
+    # What a connection has missed of one channel and was not told yet.
+    gap_t *next
+    lane_t *lane
+    uint64_t missed
 
 
 ctypedef struct subscription_t:
@@ -40,13 +93,15 @@ ctypedef struct member_t:
     conn_t *conn
     uint64_t next           # index of the first frame that is still owed
     uint32_t slot           # of its subscription in the connection
-    uint32_t standing       # 1: slow, and counted by the segment it stands in
+    uint32_t standing       # see Standing
 
 
 ctypedef struct rule_t:
     uint64_t max_lag        # bytes
     uint32_t max_lag_age    # ticks of the sweep
-    uint32_t slow
+    uint32_t max_stall      # ticks; 0: the route's
+    uint32_t max_keys
+    uint32_t slow           # see Slow
 
 
 ctypedef struct times_t:
@@ -69,7 +124,13 @@ ctypedef struct lane_t:
     uint32_t walk           # members before this one are still to be visited
     uint8_t marked          # in the hub's queue
     uint8_t walking
+    uint8_t gathering       # has frames that wait for the end of a batch window
     lane_t *next            # in the hub's queue
+    # -- what cursors on a detour read
+    uint32_t detours
+    uint32_t healing        # those that need `keyed`
+    keyed_t *keyed          # owned
+    history_t *history      # borrowed from the channel; NULL: none
     # -- whose it is
     const rule_t *rule
     PyObject *channel       # borrowed: the channel owns its lanes
@@ -77,9 +138,10 @@ ctypedef struct lane_t:
 
 ctypedef struct conn_t:
     int fd                  # for direct writes; -1 with CONN_LINKED
-    uint32_t flags
-    uint32_t notes
+    uint16_t flags
+    uint16_t notes
     uint32_t slot           # in the hub's table
+    uint32_t low_water
     uint64_t serial
     uint64_t limit          # publications after this sequence are not for it any more
     const times_t *times
@@ -90,18 +152,18 @@ ctypedef struct conn_t:
     uint32_t partial_length
     uint8_t *partial        # a cut frame's rest and a little more, for the link
     outbox_t *outbox
-    size_t low_water
     subscription_t *subscriptions
     uint32_t subscription_count
     uint32_t subscription_room
     uint64_t excluded       # sequence of the last publication that left this one out
+    gap_t *gaps             # owned
     # -- time, in ticks of the sweep
     uint32_t next_ping
     uint32_t pinged         # when a ping reached the kernel; 0: something came since
     uint32_t message_start  # 0: no message is unfinished
     uint32_t lag_start      # when it last stopped being caught up
     uint32_t stall_start    # when its socket last took a byte
-    size_t stall_pending    # what the link held then
+    uint32_t stall_pending  # what the link held then, its low half
 
 
 cdef bint lane_join(lane_t *lane, conn_t *conn) noexcept nogil
@@ -109,9 +171,25 @@ cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil
 cdef subscription_t *lane_subscription(lane_t *lane, conn_t *conn) noexcept nogil
 cdef void member_stand(lane_t *lane, member_t *member) noexcept nogil
 cdef void member_move_on(lane_t *lane, member_t *member, uint64_t index) noexcept nogil
+cdef void member_detour(
+    lane_t *lane, member_t *member, detour_t *detour
+) noexcept nogil
+cdef void member_return(lane_t *lane, member_t *member) noexcept nogil
+cdef void gap_add(conn_t *conn, lane_t *lane, uint64_t missed) noexcept nogil
+cdef gap_t *gap_take(conn_t *conn) noexcept nogil
 cdef void lane_trim(lane_t *lane) noexcept nogil
 cdef void lane_free(lane_t *lane) noexcept nogil
 
 
 cdef inline bint member_owes(const lane_t *lane, const member_t *member) noexcept nogil:
-    return member.next < lane.log.next
+    return member.standing == MEMBER_DETOUR or member.next < lane.log.next
+
+
+cdef inline detour_t *detour_of(const member_t *member) noexcept nogil:
+    """Only of a member that is on one."""
+    return <detour_t *><size_t>member.next
+
+
+cdef inline uint64_t no_limit() noexcept nogil:
+    """A connection's `limit` while it is owed whatever is published."""
+    return 0xFFFFFFFFFFFFFFFF

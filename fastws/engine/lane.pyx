@@ -7,12 +7,14 @@ other, so that both are removed by moving the last one into the gap.
 A member that has caught up costs its place and nothing else. One whose connection has
 refused bytes *stands* in the segment of its next frame and keeps it alive. At the end
 of a walk every member is at the walk's target or stands, so the log can be trimmed
-there.
+there. A member on a *detour* has left the log: what it is owed lies beside it, see
+``detour``; its place in the log is the head from which it will go on.
 """
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 
 from .counters cimport native
+from .keyed cimport keyed_free
 from .log cimport log_find, log_free, log_trim
 
 
@@ -26,7 +28,7 @@ cdef bint lane_join(lane_t *lane, conn_t *conn) noexcept nogil:
     member.conn = conn
     member.next = lane.log.next
     member.slot = conn.subscription_count
-    member.standing = 0
+    member.standing = MEMBER_ON_LOG
     subscription = &conn.subscriptions[conn.subscription_count]
     subscription.lane = lane
     subscription.index = lane.count
@@ -72,9 +74,13 @@ cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil:
     cdef conn_t *conn = member.conn
     cdef uint32_t slot = member.slot
     cdef subscription_t *moved_subscription
-    if member.standing:
+    if member.standing == MEMBER_DETOUR:
+        member_return(lane, member)
+    elif member.standing:
         _stop_standing(lane, member)
         lane_trim(lane)
+    if conn.gaps != NULL:
+        _forget_gap(conn, lane)
     lane.count -= 1
     if index != lane.count:
         # The walk runs downwards, so what moves into the gap was visited already or
@@ -127,21 +133,89 @@ cdef subscription_t *lane_subscription(lane_t *lane, conn_t *conn) noexcept nogi
 
 cdef void member_stand(lane_t *lane, member_t *member) noexcept nogil:
     """The member is slow: its segment stays."""
-    if not member.standing:
+    if member.standing == MEMBER_ON_LOG:
         log_find(&lane.log, member.next).standing += 1
-        member.standing = 1
+        member.standing = MEMBER_STANDING
 
 
 cdef void _stop_standing(lane_t *lane, member_t *member) noexcept nogil:
-    if member.standing:
+    if member.standing == MEMBER_STANDING:
         log_find(&lane.log, member.next).standing -= 1
-        member.standing = 0
+        member.standing = MEMBER_ON_LOG
 
 
 cdef void member_move_on(lane_t *lane, member_t *member, uint64_t index) noexcept nogil:
     """Everything before ``index`` has been written or left out."""
     _stop_standing(lane, member)
     member.next = index
+
+
+cdef void member_detour(
+    lane_t *lane, member_t *member, detour_t *detour
+) noexcept nogil:
+    """Leave the log; the lane owns the detour from now on."""
+    _stop_standing(lane, member)
+    member.next = <uint64_t><size_t>detour
+    member.standing = MEMBER_DETOUR
+    lane.detours += 1
+    if detour.kind == DETOUR_KEYED:
+        lane.healing += 1
+    native().detours += 1
+
+
+cdef void member_return(lane_t *lane, member_t *member) noexcept nogil:
+    """Back on the log, at its head."""
+    cdef detour_t *detour = detour_of(member)
+    lane.detours -= 1
+    if detour.kind == DETOUR_KEYED:
+        lane.healing -= 1
+        if lane.healing == 0:
+            keyed_free(lane.keyed)
+            lane.keyed = NULL
+    free(detour)
+    native().detours -= 1
+    member.standing = MEMBER_ON_LOG
+    member.next = lane.log.next
+
+
+cdef void gap_add(conn_t *conn, lane_t *lane, uint64_t missed) noexcept nogil:
+    """Remember to tell the connection what it has missed. Without memory for that it is
+    counted and not told."""
+    cdef gap_t *gap = conn.gaps
+    while gap != NULL and gap.lane != lane:
+        gap = gap.next
+    if gap == NULL:
+        gap = <gap_t *>malloc(sizeof(gap_t))
+        if gap == NULL:
+            return
+        gap.next = conn.gaps
+        gap.lane = lane
+        gap.missed = 0
+        conn.gaps = gap
+        native().gaps += 1
+    gap.missed += missed
+
+
+cdef gap_t *gap_take(conn_t *conn) noexcept nogil:
+    """Whoever takes a gap frees it; NULL: there is none."""
+    cdef gap_t *gap = conn.gaps
+    if gap != NULL:
+        conn.gaps = gap.next
+        native().gaps -= 1
+    return gap
+
+
+cdef void _forget_gap(conn_t *conn, const lane_t *lane) noexcept nogil:
+    cdef gap_t **link = &conn.gaps
+    cdef gap_t *gap
+    while link[0] != NULL:
+        gap = link[0]
+        if gap.lane == lane:
+            link[0] = gap.next
+            free(gap)
+            native().gaps -= 1
+            return
+        link = &gap.next
 
 
 cdef void lane_trim(lane_t *lane) noexcept nogil:

@@ -1,7 +1,8 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 
-from .hub cimport Hub, Owner
+from .hub cimport Hub
+from .roster cimport Owner
 
 
 cdef class Consumer(Owner):
@@ -20,14 +21,19 @@ cdef class ByteConsumer(Consumer):
     pass
 
 
+cdef class ReceiveBuffer:
+    cdef uint8_t *data
+    cdef object view
+
+
 cdef class Link:
-    cdef readonly object remote_address
-    cdef readonly object local_address
     cdef readonly bint secure
     cdef readonly bint write_paused
     cdef readonly Consumer consumer
 
     cdef int tell_lost(self, object error) except -1
+    cdef object peer_address(self)
+    cdef object own_address(self)
     cdef int descriptor(self) noexcept
     cdef size_t pending(self) except? 0xFFFFFFFF
     cpdef write(self, bytes data)
@@ -36,3 +42,13 @@ cdef class Link:
     cpdef abort(self)
     cpdef pause_reading(self)
     cpdef resume_reading(self)
+
+
+cdef enum:
+    # One receive buffer for all connections of a loop: what it holds is used up before
+    # the next read. Large enough for a burst, small enough for the cache.
+    RECEIVE_BUFFER = 262144
+
+
+cdef ReceiveBuffer receive_buffer(Hub hub)
+cdef void tune(int fd) noexcept

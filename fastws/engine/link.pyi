@@ -1,6 +1,7 @@
 from typing import Any
 
-from .hub import Hub, Owner
+from .hub import Hub
+from .roster import Owner
 
 class Consumer(Owner):
     """Who receives a link's bytes: a Connection, or a ByteConsumer."""
@@ -16,6 +17,8 @@ class ByteConsumer(Consumer):
     """A consumer written in Python: override what is called here."""
 
     def __init__(self, hub: Hub, link: Link) -> None: ...
+    def change_link(self, link: Link) -> None:
+        """Go on with another link, whose consumer it becomes."""
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
     def eof_received(self) -> None:
@@ -26,6 +29,9 @@ class ByteConsumer(Consumer):
         """The link holds bytes that the peer has not taken."""
     def writing_resumed(self) -> None:
         """The link has got rid of all bytes."""
+
+class ReceiveBuffer:
+    """The memory that the links of one loop read into."""
 
 class Link:
     """What carries one connection's bytes.

@@ -14,6 +14,66 @@ Contract of every link, whatever is below it:
 * Everything happens in the loop's thread.
 """
 
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    int setsockopt(int fd, int level, int option, const void *value, uint32_t length)
+
+
+cdef extern from *:
+    """
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #ifdef TCP_NOTSENT_LOWAT
+    #define FASTWS_NOTSENT_LOWAT TCP_NOTSENT_LOWAT
+    #else
+    #define FASTWS_NOTSENT_LOWAT -1
+    #endif
+    """
+    int IPPROTO_TCP
+    int TCP_NODELAY
+    int FASTWS_NOTSENT_LOWAT
+
+
+cdef enum:
+    # Or the kernel hides up to 4 MB per stalled peer.
+    NOTSENT_LOWAT = 131072
+
+
+cdef void tune(int fd) noexcept:
+    """Options of a TCP socket; one that can't be tuned still works."""
+    cdef int on = 1
+    cdef int lowat = NOTSENT_LOWAT
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(int))
+    if FASTWS_NOTSENT_LOWAT >= 0:
+        setsockopt(fd, IPPROTO_TCP, FASTWS_NOTSENT_LOWAT, &lowat, sizeof(int))
+
+
+cdef class ReceiveBuffer:
+    """Owns the memory that the links of one loop read into."""
+
+    def __cinit__(self):
+        self.data = <uint8_t *>malloc(RECEIVE_BUFFER)
+        if self.data == NULL:
+            raise MemoryError
+        self.view = PyMemoryView_FromMemory(
+            <char *>self.data, RECEIVE_BUFFER, PyBUF_WRITE
+        )
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef ReceiveBuffer receive_buffer(Hub hub):
+    """The hub's, made for its first link."""
+    if hub.receive_buffer is None:
+        hub.receive_buffer = ReceiveBuffer()
+    return hub.receive_buffer
+
 
 cdef class Consumer(Owner):
     """Who receives a link's bytes. Base of Connection and of ByteConsumer."""
@@ -46,6 +106,10 @@ cdef class ByteConsumer(Consumer):
 
     def __init__(self, Hub hub not None, Link link not None):
         self.hub = hub
+        self.link = link
+
+    def change_link(self, Link link not None) -> None:
+        """Go on with another link, whose consumer it becomes."""
         self.link = link
 
     cdef int received(self, const uint8_t *data, size_t length) except -1:
@@ -123,6 +187,22 @@ cdef class Link:
     def set_consumer(self, Consumer consumer not None) -> None:
         """Who receives the bytes from now on."""
         self.consumer = consumer
+
+    @property
+    def remote_address(self):
+        """Address of the peer, as its socket family writes it."""
+        return self.peer_address()
+
+    @property
+    def local_address(self):
+        """Our own end's."""
+        return self.own_address()
+
+    cdef object peer_address(self):
+        return None
+
+    cdef object own_address(self):
+        return None
 
     cdef int descriptor(self) noexcept:
         """The socket for direct writes; -1: everything goes through ``write``."""

@@ -7,6 +7,7 @@ ctypedef struct entry_t:
     uint64_t number     # publication number in its channel
     uint64_t excluded   # serial of the connection that does not get it; 0: nobody
     uint64_t key        # id of the publication's key; 0: none
+    uint64_t prior      # sequence of the last one before that left `excluded` out
     uint32_t end        # offset of the first byte behind the frame, in its segment
     uint32_t tick       # when it was published, on the sweep's clock
 
@@ -27,7 +28,7 @@ ctypedef struct log_t:
     uint32_t head       # position of the oldest in `segments`
     uint32_t count
     uint32_t room
-    uint32_t reserved
+    uint32_t small      # few read it: its first segment is a small one
     uint64_t next       # index that the next frame gets
     uint64_t bytes      # bytes of all frames ever appended
 
@@ -58,6 +59,7 @@ cdef uint8_t *log_append(
     uint64_t number,
     uint64_t excluded,
     uint64_t key,
+    uint64_t prior,
     uint32_t tick,
 ) noexcept nogil
 cdef segment_t *log_find(const log_t *log, uint64_t index) noexcept nogil

@@ -2,8 +2,8 @@
 
 A segment is one block: header, frames growing upwards, entries growing downwards from
 its end. It holds offsets and no pointers, so that it could lie in shared memory. The
-first segment of a log is small, the next are large, and a frame that fits in neither
-gets one of its own::
+first segment of a log is small (a million channels may each have one), the next are
+large, and a frame that fits in neither gets one of its own::
 
     ┌────────┬───────────────────────────► · · · ◄────────────────────┐
     │ header │ frame 0 │ frame 1 │ frame 2         entry 2 │ 1 │ entry 0│
@@ -21,6 +21,7 @@ from .counters cimport native
 
 
 cdef enum:
+    SMALL_SEGMENT = 512
     FIRST_SEGMENT = 4096
     NEXT_SEGMENT = 65536
 
@@ -50,11 +51,17 @@ cdef bint _segment_fits(segment_t *segment, size_t size) noexcept nogil:
 cdef segment_t *_log_grow(log_t *log, size_t size) noexcept nogil:
     """A new last segment with room for a frame of ``size`` bytes."""
     cdef size_t needed = sizeof(segment_t) + size + sizeof(entry_t)
-    cdef size_t block = FIRST_SEGMENT if log.count == 0 else NEXT_SEGMENT
+    cdef size_t block = NEXT_SEGMENT
     cdef segment_t **segments
     cdef segment_t *segment
     cdef uint32_t room
-    if block < needed:
+    if log.count == 0:
+        block = SMALL_SEGMENT if log.small else FIRST_SEGMENT
+    elif log.count == 1 and log.small:
+        block = FIRST_SEGMENT
+    if block < needed <= FIRST_SEGMENT:
+        block = FIRST_SEGMENT
+    elif block < needed:
         block = NEXT_SEGMENT if needed <= NEXT_SEGMENT else (needed + 7) & ~<size_t>7
     if log.head + log.count == log.room:
         _log_pack(log)
@@ -91,6 +98,7 @@ cdef uint8_t *log_append(
     uint64_t number,
     uint64_t excluded,
     uint64_t key,
+    uint64_t prior,
     uint32_t tick,
 ) noexcept nogil:
     """Room for one frame of ``size`` bytes, entered in the log; NULL: no memory."""
@@ -112,6 +120,7 @@ cdef uint8_t *log_append(
     entry.number = number
     entry.excluded = excluded
     entry.key = key
+    entry.prior = prior
     entry.tick = tick
     entry.end = segment.used
     segment.count += 1

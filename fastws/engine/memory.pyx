@@ -14,6 +14,9 @@ from .link cimport Link
 from collections import deque
 
 
+cdef tuple _ADDRESS = ("memory", 0)
+
+
 cdef class MemoryLink(Link):
     cdef object loop
     cdef MemoryLink other
@@ -26,8 +29,6 @@ cdef class MemoryLink(Link):
     def __init__(self, loop):
         self.loop = loop
         self.incoming = deque()
-        self.remote_address = ("memory", 0)
-        self.local_address = ("memory", 0)
 
     cdef int _schedule(self) except -1:
         if not self.scheduled:
@@ -54,6 +55,12 @@ cdef class MemoryLink(Link):
             self.other.incoming.append(data)
             self.other._schedule()
         return 0
+
+    cdef object peer_address(self):
+        return _ADDRESS
+
+    cdef object own_address(self):
+        return _ADDRESS
 
     cpdef write(self, bytes data):
         if not self.ended and data:

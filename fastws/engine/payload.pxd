@@ -12,5 +12,14 @@ ctypedef struct payload_t:
     Py_buffer view
 
 
+cdef size_t frame_size(const payload_t *payload) noexcept nogil
+cdef void frame_write(uint8_t *frame, const payload_t *payload) noexcept nogil
 cdef object payload_open(payload_t *payload, object message)
 cdef void payload_close(payload_t *payload) noexcept
+
+
+cdef class Encoded:
+    """A message, and what it becomes on the wire, until it is let go."""
+
+    cdef payload_t payload
+    cdef object owner

@@ -8,7 +8,15 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_GET_LENGTH
 
-from .csrc cimport FASTWS_OP_BINARY, FASTWS_OP_TEXT
+from libc.string cimport memcpy
+
+from .csrc cimport (
+    FASTWS_BIT_FIN,
+    FASTWS_OP_BINARY,
+    FASTWS_OP_TEXT,
+    fastws_frame_encode,
+    fastws_frame_header_size,
+)
 
 from orjson import dumps
 
@@ -16,6 +24,18 @@ from orjson import dumps
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     void *PyUnicode_DATA(object text)
+
+
+cdef size_t frame_size(const payload_t *payload) noexcept nogil:
+    """Of the frame that a subscriber gets."""
+    return fastws_frame_header_size(payload.length, False) + payload.length
+
+
+cdef void frame_write(uint8_t *frame, const payload_t *payload) noexcept nogil:
+    cdef size_t header = fastws_frame_header_size(payload.length, False)
+    fastws_frame_encode(frame, FASTWS_BIT_FIN | payload.opcode, payload.length, NULL)
+    if payload.length:
+        memcpy(frame + header, payload.data, payload.length)
 
 
 cdef object payload_open(payload_t *payload, object message):
@@ -58,3 +78,12 @@ cdef object payload_open(payload_t *payload, object message):
 cdef void payload_close(payload_t *payload) noexcept:
     if payload.viewed:
         PyBuffer_Release(&payload.view)
+
+
+cdef class Encoded:
+    def __cinit__(self, message):
+        self.owner = payload_open(&self.payload, message)
+
+    def __dealloc__(self):
+        if self.owner is not None:
+            payload_close(&self.payload)

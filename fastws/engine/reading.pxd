@@ -18,20 +18,17 @@ cdef class Reading(Writing):
     cdef parser_t parser
     cdef bytes backlog          # bytes that were read and wait to be parsed
     cdef Py_ssize_t backlog_used
-    cdef bint reading_paused
-    cdef bint all_received      # the peer sends no more
+    cdef uint8_t reading_paused
+    cdef uint8_t all_received   # the peer sends no more
+    # The peer's end, behind messages that a coroutine has not taken yet: CLOSE or
+    # FAILED; NEED_MORE: nothing.
+    cdef Event deferred
     cdef bucket_t control_bucket
     cdef bucket_t message_bucket
     # -- messages for a coroutine
-    cdef inbox_t inbox
-    cdef size_t inbox_bytes
+    cdef inbox_t *inbox
     cdef object receiver        # the awaitable of `async for`
     cdef object waiter          # future of the receive that is waiting
-    cdef uint32_t streak        # messages taken without a turn of the loop
-    cdef uint64_t streak_start
-    # -- the peer's end, behind messages that a coroutine has not taken yet
-    cdef Event deferred         # CLOSE or FAILED; NEED_MORE: nothing
-    cdef str deferred_reason
     # -- the pong that waits among the urgent bytes of a peer that does not read
     cdef uint32_t pong_start
     cdef uint32_t pong_end      # 0: there is none
@@ -39,7 +36,6 @@ cdef class Reading(Writing):
     cdef uint64_t ping_payload
     cdef double ping_time
     cdef double latency_seconds
-    cdef dict pings             # payload -> (future of a ping(), its time)
 
     # -- hook
     cdef int handler_failed(self, object error) except -1

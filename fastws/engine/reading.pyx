@@ -17,13 +17,14 @@ from .csrc cimport (
     FASTWS_OP_PONG,
 )
 from .flush cimport clock_nanoseconds
-from .inbox cimport inbox_pop, inbox_push
+from .inbox cimport inbox_new, inbox_none, inbox_pop, inbox_push
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
     CONN_FINISH,
     CONN_PINGED,
     CONN_WATCHED,
+    NOTE_SKIPPED,
     conn_t,
 )
 from .outbox cimport outbox_pending
@@ -40,7 +41,8 @@ from .parser cimport (
     parser_idle,
     parser_next,
 )
-from .visit cimport blocked, mark_dirty
+from .visit cimport blocked
+from .writer cimport mark_dirty, note
 from .writing cimport CLOSED, CLOSING, ENDING, OPEN
 
 import asyncio
@@ -132,6 +134,9 @@ cdef Receiver _receiver(Reading connection, bint iterating):
 
 
 cdef class Reading(Writing):
+    def __cinit__(self):
+        self.inbox = inbox_none()
+
     # -- what the layer above adds -----------------------------------------------------
 
     cdef int handler_failed(self, object error) except -1:
@@ -183,6 +188,8 @@ cdef class Reading(Writing):
     cdef int resumed(self) except -1:
         if self.conn != NULL:
             self.conn.flags &= ~<uint32_t>CONN_BLOCKED
+            if self.conn.gaps != NULL:
+                note(&self.hub.writer, self.conn, NOTE_SKIPPED)
             mark_dirty(&self.hub.writer, self.conn)
             self.hub.wake()
         return 0
@@ -268,8 +275,10 @@ cdef class Reading(Writing):
                 Py_DECREF(payload)
                 return 0
         if self.client or binding.is_async or binding.coroutine is not None:
-            self.inbox_bytes += <size_t>_size(<object>payload)
-            inbox_push(&self.inbox, payload)
+            if self.inbox == inbox_none():
+                self.inbox = inbox_new()
+            self.inbox.bytes += <size_t>_size(<object>payload)
+            inbox_push(self.inbox, payload)
             return 0
         message = <object>payload
         Py_DECREF(payload)
@@ -308,7 +317,7 @@ cdef class Reading(Writing):
         cdef Binding binding = self.binding
         self.deferred = event
         if event == CLOSE:
-            self.deferred_reason = <str><object>payload
+            self.keep_aside().deferred_reason = <str><object>payload
             Py_DECREF(payload)
         self.hub.watch_until(
             self,
@@ -327,7 +336,9 @@ cdef class Reading(Writing):
             return 0
         self.deferred = NEED_MORE
         if event == CLOSE:
-            return self._peer_closed(self.parser.close_code, self.deferred_reason)
+            return self._peer_closed(
+                self.parser.close_code, self.aside.deferred_reason
+            )
         return self._broken()
 
     cdef int _broken(self) except -1:
@@ -361,7 +372,7 @@ cdef class Reading(Writing):
         it has sent; of a closing connection nothing more is wanted."""
         return self.phase == OPEN and not self.all_received and (
             self.inbox.count >= INBOX_MESSAGES
-            or self.inbox_bytes >= INBOX_BYTES
+            or self.inbox.bytes >= INBOX_BYTES
             or self._output_waits()
         )
 
@@ -453,19 +464,19 @@ cdef class Reading(Writing):
         if self.inbox.count == 0 and self.backlog is not None:
             self._unstash()
         if self.inbox.count:
-            if self.streak % RECEIVES_PER_LOOK == 0:
-                if self.streak == 0:
-                    self.streak_start = clock_nanoseconds()
-                elif clock_nanoseconds() - self.streak_start >= RECEIVE_SLICE:
+            if self.inbox.streak % RECEIVES_PER_LOOK == 0:
+                if self.inbox.streak == 0:
+                    self.inbox.streak_start = clock_nanoseconds()
+                elif clock_nanoseconds() - self.inbox.streak_start >= RECEIVE_SLICE:
                     # A bare yield: the task goes to the end of the loop's queue.
-                    self.streak = 0
+                    self.inbox.streak = 0
                     self.flush_soon()
                     return None
-            self.streak += 1
-            message = inbox_pop(&self.inbox)
+            self.inbox.streak += 1
+            message = inbox_pop(self.inbox)
             result = <object>message
             Py_DECREF(message)
-            self.inbox_bytes -= <size_t>_size(result)
+            self.inbox.bytes -= <size_t>_size(result)
             if self.backlog is not None and self.inbox.count <= INBOX_RESUME:
                 self.hub.loop.call_soon(self._read_on)
             finished[0] = True
@@ -478,7 +489,8 @@ cdef class Reading(Writing):
             raise ConnectionClosed(self.close_code, self.close_reason)
         if self.waiter is not None and not self.waiter.done():
             raise StateError("another coroutine is receiving from this connection")
-        self.streak = 0
+        if self.inbox.streak:
+            self.inbox.streak = 0
         self.suspending()
         self.hub.settle(self.conn)
         self.waiter = self.hub.loop.create_future()
@@ -521,8 +533,8 @@ cdef class Reading(Writing):
         if self.ping_payload and payload == _ping_bytes(self.ping_payload):
             self.ping_payload = 0
             self.latency_seconds = max(self.hub.clock() - self.ping_time, 1e-6)
-        if self.pings and payload in self.pings:
-            future, start = self.pings.pop(payload)
+        if self.aside is not None and self.aside.pings and payload in self.aside.pings:
+            future, start = self.aside.pings.pop(payload)
             if not future.done():
                 future.set_result(self.hub.clock() - start)
         return 0
@@ -548,10 +560,9 @@ cdef class Reading(Writing):
             raise ConnectionClosed(self.close_code, self.close_reason)
         payload = _ping_bytes(random.getrandbits(64) | 1)
         future = self.hub.loop.create_future()
-        if self.pings is None:
-            self.pings = {}
-        self.pings[payload] = (future, self.hub.clock())
-        future.add_done_callback(partial(_forget_ping, self.pings, payload))
+        pings = self.keep_aside().pings
+        pings[payload] = (future, self.hub.clock())
+        future.add_done_callback(partial(_forget_ping, pings, payload))
         self.queue_urgent(FASTWS_OP_PING, payload)
         return future
 

@@ -60,3 +60,6 @@ cdef class Request:
 
 # Whether a comma-separated list has this lower-case token
 cdef bint has_token(bytes values, bytes token) noexcept
+cdef bint list_has(
+    const char *data, Py_ssize_t size, const char *token, Py_ssize_t length
+) noexcept nogil

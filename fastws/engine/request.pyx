@@ -290,16 +290,24 @@ cdef object parse_length(bytes text):
 
 
 cdef bint has_token(bytes values, bytes token) noexcept:
-    """Whether a comma-separated list has this lower-case token; one pass."""
-    cdef:
-        const char *data
-        const char *comma
-        Py_ssize_t start = 0, end, next_start, size
-        Py_ssize_t length = PyBytes_GET_SIZE(token)
+    """Whether a comma-separated list has this lower-case token."""
     if values is None:
         return False
-    data = PyBytes_AS_STRING(values)
-    size = PyBytes_GET_SIZE(values)
+    return list_has(
+        PyBytes_AS_STRING(values),
+        PyBytes_GET_SIZE(values),
+        PyBytes_AS_STRING(token),
+        PyBytes_GET_SIZE(token),
+    )
+
+
+cdef bint list_has(
+    const char *data, Py_ssize_t size, const char *token, Py_ssize_t length
+) noexcept nogil:
+    """One pass."""
+    cdef:
+        const char *comma
+        Py_ssize_t start = 0, end, next_start
     while start <= size:
         comma = <const char *>memchr(data + start, c",", <size_t>(size - start))
         end = size if comma is NULL else comma - data
@@ -309,7 +317,7 @@ cdef bint has_token(bytes values, bytes token) noexcept:
         while end > start and (data[end - 1] == c" " or data[end - 1] == c"\t"):
             end -= 1
         if end - start == length and strncasecmp(
-            data + start, PyBytes_AS_STRING(token), <size_t>length
+            data + start, token, <size_t>length
         ) == 0:
             return True
         start = next_start

@@ -7,13 +7,10 @@ twenty thousand idle ones cost a millisecond of each second.
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from .hub cimport Hub, Owner
-from .lane cimport CONN_BLOCKED, NOTE_DUE, conn_t
-from .visit cimport note
-
-
-cdef enum:
-    TICKS = 10      # per second; limits are kept in ticks
+from .hub cimport Hub
+from .lane cimport CONN_BLOCKED, NOTE_DUE, TICKS, conn_t
+from .roster cimport Owner
+from .writer cimport note
 
 
 cdef bint _due(const conn_t *conn, uint32_t tick) noexcept nogil:
@@ -66,6 +63,7 @@ cdef class Sweep:
             tick = before
         self.hub.writer.tick = tick
         self._expire(now)
+        self.hub.expire()
         self._scan(tick, tick - before)
 
     cdef int _expire(self, double now) except -1:

@@ -9,15 +9,11 @@ Both loops close the descriptor only after ``connection_lost`` has been called, 
 can't have become another connection's while we still use it.
 """
 
-from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
 
 from .hub cimport Hub
-from .link cimport Link
+from .link cimport Link, ReceiveBuffer, receive_buffer, tune
 
 import asyncio
 import socket
@@ -25,53 +21,13 @@ import socket
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t length, int flags)
-    int setsockopt(int fd, int level, int option, const void *value, uint32_t length)
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
 
 
-cdef extern from *:
-    """
-    #include <netinet/in.h>
-    #include <netinet/tcp.h>
-    #ifdef TCP_NOTSENT_LOWAT
-    #define FASTWS_NOTSENT_LOWAT TCP_NOTSENT_LOWAT
-    #else
-    #define FASTWS_NOTSENT_LOWAT -1
-    #endif
-    """
-    int IPPROTO_TCP
-    int TCP_NODELAY
-    int FASTWS_NOTSENT_LOWAT
-
-
 cdef enum:
-    # One receive buffer for all connections of the process's loops: what it holds is
-    # used up before the next read. Large enough for a burst, small enough for the
-    # cache.
-    RECEIVE_BUFFER = 262144
-    # Or the kernel hides up to 4 MB per stalled peer.
-    NOTSENT_LOWAT = 131072
     # Encrypted bytes that a transport may hold before it says that it is full.
     TLS_BUFFER = 65536
-
-
-cdef class _ReceiveBuffer:
-    """Owns the memory that the transports of one thread read into."""
-
-    cdef uint8_t *data
-    cdef object view
-
-    def __cinit__(self):
-        self.data = <uint8_t *>malloc(RECEIVE_BUFFER)
-        if self.data == NULL:
-            raise MemoryError
-        self.view = PyMemoryView_FromMemory(
-            <char *>self.data, RECEIVE_BUFFER, PyBUF_WRITE
-        )
-
-    def __dealloc__(self):
-        free(self.data)
 
 
 cdef class TransportLink(Link):
@@ -80,7 +36,9 @@ cdef class TransportLink(Link):
     cdef Hub hub
     cdef object peer_factory
     cdef object transport
-    cdef _ReceiveBuffer buffer
+    cdef ReceiveBuffer buffer
+    cdef object remote
+    cdef object local
     cdef int fd
     cdef bint closing           # nothing is written any more
     cdef bint closed            # close or abort has been called
@@ -89,17 +47,15 @@ cdef class TransportLink(Link):
         self.hub = hub
         self.peer_factory = peer_factory
         self.fd = -1
-        self.buffer = hub.receive_buffer
-        if self.buffer is None:
-            self.buffer = hub.receive_buffer = _ReceiveBuffer()
+        self.buffer = receive_buffer(hub)
 
     # -- what the transport calls ------------------------------------------------------
 
     def connection_made(self, transport) -> None:
         cdef object sock = transport.get_extra_info("socket")
         self.transport = transport
-        self.remote_address = transport.get_extra_info("peername")
-        self.local_address = transport.get_extra_info("sockname")
+        self.remote = transport.get_extra_info("peername")
+        self.local = transport.get_extra_info("sockname")
         self.secure = transport.get_extra_info("sslcontext") is not None
         # So pause and resume say exactly when the transport is empty. Under TLS they
         # can't: both loops compare with >=, and a limit of zero would pause for good.
@@ -108,21 +64,12 @@ cdef class TransportLink(Link):
         else:
             transport.set_write_buffer_limits(high=0)
         if sock is not None and sock.family in _INTERNET:
-            self._tune(sock.fileno())
+            tune(sock.fileno())
+            if not self.secure:
+                self.fd = sock.fileno()
         factory = self.peer_factory
         self.peer_factory = None
         self.set_consumer(factory(self.hub, self))
-
-    cdef int _tune(self, int fd) except -1:
-        cdef int on = 1
-        cdef int lowat = NOTSENT_LOWAT
-        if not self.secure:
-            self.fd = fd
-        # A socket that can't be tuned still works: errors don't matter here.
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(int))
-        if FASTWS_NOTSENT_LOWAT >= 0:
-            setsockopt(fd, IPPROTO_TCP, FASTWS_NOTSENT_LOWAT, &lowat, sizeof(int))
-        return 0
 
     def get_buffer(self, sizehint):
         return self.buffer.view
@@ -154,6 +101,12 @@ cdef class TransportLink(Link):
             self.consumer.resumed()
 
     # -- what the consumer calls -------------------------------------------------------
+
+    cdef object peer_address(self):
+        return self.remote
+
+    cdef object own_address(self):
+        return self.local
 
     cdef int descriptor(self) noexcept:
         return self.fd

@@ -1,8 +1,6 @@
 """visit(connection): write to one connection what it is owed, in sequence order.
 
-The unit of flushing. A plan merges urgent control bytes, the outbox and all cursors of
-the connection into parts, each some whole frames that lie one behind the other; one
-``sendmsg`` writes the plan. Nothing is copied and nothing framed here.
+The unit of flushing: one ``sendmsg`` writes a plan.
 
 When the kernel takes less than the plan, everything that is still owed starts at a
 frame boundary again: the cut frame's rest, and whole frames up to 16 KiB behind it,
@@ -11,43 +9,44 @@ move behind them. Runs without the GIL; what it finds is noted and told later.
 """
 
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, ENOMEM, errno
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from .csrc cimport fastws_frame_decode, fastws_frame_header
+from .detour cimport (
+    detour_finish,
+    detour_move,
+    member_heal,
+    member_refill,
+    member_skip,
+)
 from .lane cimport (
     CONN_BLOCKED,
     CONN_BROKEN,
-    CONN_DIRTY,
     CONN_FINISH,
     CONN_LISTED,
     CONN_PINGED,
     CONN_WATCHED,
+    MEMBER_DETOUR,
     NOTE_BROKEN,
     NOTE_DRAINED,
     NOTE_FINISHED,
     NOTE_HANDOVER,
     NOTE_LAGGED,
+    NOTE_SKIPPED,
+    SLOW_CLOSE,
+    SLOW_LATEST,
+    SLOW_RESUME,
     lane_trim,
     member_move_on,
     member_owes,
+    member_return,
     member_stand,
 )
-from .log cimport (
-    entry_t,
-    log_bytes_from,
-    log_find,
-    segment_data,
-    segment_entry,
-    segment_start,
-)
-from .outbox cimport (
-    outbox_consume,
-    outbox_give,
-    outbox_pending,
-    outbox_pool_free,
-    outbox_t,
-)
+from .log cimport log_bytes_from
+from .outbox cimport outbox_consume, outbox_give, outbox_pending
+from .plan cimport nothing_of_its_own, plan_visit
+from .writer cimport MOST_PARTS, note, part_t
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -60,313 +59,6 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
 
 
-cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFF
-
-
-# -- the writer's own memory -----------------------------------------------------------
-
-
-cdef bint writer_init(writer_t *writer, counters_t *counters) noexcept nogil:
-    memset(writer, 0, sizeof(writer_t))
-    writer.counters = counters
-    writer.tick = 1
-    writer.parts = <part_t *>malloc(MOST_PARTS * sizeof(part_t))
-    writer.vectors = <iovec *>malloc(MOST_PARTS * sizeof(iovec))
-    return (
-        writer.parts != NULL
-        and writer.vectors != NULL
-        and writer_reserve(writer, 64)
-        and writer_reserve_sources(writer, 16)
-    )
-
-
-cdef void writer_free(writer_t *writer) noexcept nogil:
-    free(writer.parts)
-    free(writer.vectors)
-    free(writer.sources)
-    free(writer.dirty.items)
-    free(writer.linked.items)
-    free(writer.noted.items)
-    outbox_pool_free(&writer.pool)
-
-
-cdef bint writer_reserve(writer_t *writer, uint32_t connections) noexcept nogil:
-    """A place for every connection in every list, so that no flush ever needs memory
-    to remember one."""
-    cdef uint32_t room
-    if connections <= writer.room:
-        return True
-    room = connections + (connections >> 1)
-    if not (
-        _reserve_list(&writer.dirty, room)
-        and _reserve_list(&writer.linked, room)
-        and _reserve_list(&writer.noted, room)
-    ):
-        return False
-    writer.room = room
-    return True
-
-
-cdef bint _reserve_list(list_t *items, uint32_t room) noexcept nogil:
-    cdef conn_t **grown = <conn_t **>realloc(items.items, room * sizeof(conn_t *))
-    if grown == NULL:
-        return False
-    items.items = grown
-    return True
-
-
-cdef bint writer_reserve_sources(writer_t *writer, uint32_t sources) noexcept nogil:
-    cdef source_t *grown
-    cdef uint32_t room
-    if sources <= writer.source_room:
-        return True
-    room = sources + (sources >> 1)
-    grown = <source_t *>realloc(writer.sources, room * sizeof(source_t))
-    if grown == NULL:
-        return False
-    writer.sources = grown
-    writer.source_room = room
-    return True
-
-
-cdef void note(writer_t *writer, conn_t *conn, uint32_t notes) noexcept nogil:
-    if conn.notes == 0:
-        writer.noted.items[writer.noted.count] = conn
-        writer.noted.count += 1
-    conn.notes |= notes
-
-
-cdef void mark_dirty(writer_t *writer, conn_t *conn) noexcept nogil:
-    if not conn.flags & CONN_DIRTY:
-        conn.flags |= CONN_DIRTY
-        writer.dirty.items[writer.dirty.count] = conn
-        writer.dirty.count += 1
-
-
-cdef void unlist(writer_t *writer, conn_t *conn) noexcept nogil:
-    """Forget a connection that is about to be freed."""
-    if conn.flags & CONN_DIRTY:
-        _remove(&writer.dirty, conn)
-    if conn.notes:
-        _remove(&writer.noted, conn)
-    unlist_linked(writer, conn)
-
-
-cdef void unlist_linked(writer_t *writer, conn_t *conn) noexcept nogil:
-    if conn.flags & CONN_LISTED:
-        conn.flags &= ~<uint32_t>CONN_LISTED
-        _remove(&writer.linked, conn)
-
-
-cdef void _remove(list_t *items, conn_t *conn) noexcept nogil:
-    cdef uint32_t position
-    for position in range(items.count):
-        if items.items[position] == conn:
-            items.count -= 1
-            items.items[position] = items.items[items.count]
-            return
-
-
-cdef bint urgent_append(
-    conn_t *conn, const uint8_t *data, uint32_t length
-) noexcept nogil:
-    """Control bytes for the next frame boundary. False: no room (or no memory) left."""
-    if conn.urgent_length + length > URGENT_ROOM:
-        return False
-    if conn.urgent == NULL:
-        conn.urgent = <uint8_t *>malloc(URGENT_ROOM)
-        if conn.urgent == NULL:
-            return False
-    memcpy(conn.urgent + conn.urgent_length, data, length)
-    conn.urgent_length += length
-    return True
-
-
-# -- planning --------------------------------------------------------------------------
-
-
-cdef bint owes_elsewhere(const conn_t *conn, const lane_t *lane) noexcept nogil:
-    """True when a lane other than ``lane`` has news for this connection."""
-    cdef uint32_t slot
-    cdef const lane_t *other
-    for slot in range(conn.subscription_count):
-        other = conn.subscriptions[slot].lane
-        if other != lane and other.marked:
-            if member_owes(other, &other.members[conn.subscriptions[slot].index]):
-                return True
-    return False
-
-
-cdef bint _load(source_t *source, const conn_t *conn, bint planned) noexcept nogil:
-    """Stand at the next frame that this connection gets; False: there is none.
-
-    Frames that leave it out are stepped over. Unless something of this cursor is
-    planned before them, they are done with at once.
-    """
-    cdef entry_t *entry
-    cdef uint64_t index
-    while True:
-        if source.position == source.segment.count:
-            index = source.segment.first + source.segment.count
-            source.segment = log_find(&source.lane.log, index)
-            if source.segment == NULL:
-                if not planned:
-                    member_move_on(source.lane, source.member, index)
-                return False
-            source.position = 0
-        entry = segment_entry(source.segment, source.position)
-        if entry.sequence > conn.limit:
-            return False
-        if entry.excluded != conn.serial:
-            source.sequence = entry.sequence
-            if not planned:
-                index = source.segment.first + source.position
-                if index != source.member.next:
-                    member_move_on(source.lane, source.member, index)
-            return True
-        source.position += 1
-
-
-cdef uint32_t _open_sources(writer_t *writer, conn_t *conn) noexcept nogil:
-    cdef uint32_t count = 0
-    cdef uint32_t slot
-    cdef source_t *source
-    cdef lane_t *lane
-    for slot in range(conn.subscription_count):
-        lane = conn.subscriptions[slot].lane
-        source = &writer.sources[count]
-        source.member = &lane.members[conn.subscriptions[slot].index]
-        if not member_owes(lane, source.member):
-            continue
-        source.lane = lane
-        source.segment = log_find(&lane.log, source.member.next)
-        source.position = <uint32_t>(source.member.next - source.segment.first)
-        if _load(source, conn, False):
-            count += 1
-    return count
-
-
-cdef size_t _take_frames(
-    source_t *source, const conn_t *conn, uint64_t before, part_t *part, iovec *vector
-) noexcept nogil:
-    """The frames of one cursor that come before the sequence ``before``, as far as they
-    lie together."""
-    cdef segment_t *segment = source.segment
-    cdef uint32_t position = source.position
-    cdef uint32_t start = segment_start(segment, position)
-    cdef entry_t *entry
-    part.member = source.member
-    part.lane = source.lane
-    part.segment = segment
-    part.first = position
-    while position < segment.count:
-        entry = segment_entry(segment, position)
-        if (
-            entry.sequence >= before
-            or entry.excluded == conn.serial
-            or entry.sequence > conn.limit
-        ):
-            break
-        position += 1
-    part.last = position
-    source.position = position
-    vector.iov_base = segment_data(segment) + start
-    vector.iov_len = segment_start(segment, position) - start
-    return vector.iov_len
-
-
-cdef size_t _take_runs(
-    const outbox_t *outbox,
-    uint32_t *run,
-    size_t start,
-    uint64_t before,
-    part_t *part,
-    iovec *vector,
-) noexcept nogil:
-    """The outbox's frames handed over before the sequence ``before``."""
-    cdef size_t end = start
-    while run[0] < outbox.run_count:
-        if outbox.runs[outbox.first_run + run[0]].sequence >= before:
-            break
-        end = outbox.runs[outbox.first_run + run[0]].end
-        run[0] += 1
-    part.member = NULL
-    part.end = end
-    vector.iov_base = outbox.data + start
-    vector.iov_len = end - start
-    return vector.iov_len
-
-
-cdef uint32_t plan_visit(
-    writer_t *writer, conn_t *conn, size_t most_bytes
-) noexcept nogil:
-    """Merge what is owed, at least one part and about ``most_bytes``, into the writer's
-    parts and vectors; return how many there are."""
-    cdef uint32_t parts = 0
-    cdef size_t bytes = 0
-    cdef uint32_t run = 0
-    cdef size_t outbox_start = 0
-    cdef outbox_t *outbox = conn.outbox
-    cdef uint32_t count = 0
-    cdef uint32_t best, position
-    cdef uint64_t second, run_sequence, lowest
-    if conn.urgent_length:
-        writer.parts[0].member = NULL
-        writer.parts[0].end = 0
-        writer.vectors[0].iov_base = conn.urgent
-        writer.vectors[0].iov_len = conn.urgent_length
-        bytes = conn.urgent_length
-        parts = 1
-    if conn.subscription_count:
-        count = _open_sources(writer, conn)
-    if outbox != NULL:
-        outbox_start = outbox.start
-    while parts < MOST_PARTS and bytes < most_bytes:
-        # The lowest and the second lowest sequence among the cursors.
-        best = 0
-        lowest = NEVER
-        second = NEVER
-        for position in range(count):
-            if writer.sources[position].sequence < lowest:
-                second = lowest
-                lowest = writer.sources[position].sequence
-                best = position
-            elif writer.sources[position].sequence < second:
-                second = writer.sources[position].sequence
-        run_sequence = NEVER
-        if outbox != NULL and run < outbox.run_count:
-            run_sequence = outbox.runs[outbox.first_run + run].sequence
-            # A run lies behind the publication whose sequence it carries.
-            if run_sequence < lowest:
-                bytes += _take_runs(
-                    outbox,
-                    &run,
-                    outbox_start,
-                    lowest,
-                    &writer.parts[parts],
-                    &writer.vectors[parts],
-                )
-                outbox_start = writer.parts[parts].end
-                parts += 1
-                continue
-            if run_sequence + 1 < second:
-                second = run_sequence + 1
-        if lowest == NEVER:
-            break
-        bytes += _take_frames(
-            &writer.sources[best],
-            conn,
-            second,
-            &writer.parts[parts],
-            &writer.vectors[parts],
-        )
-        parts += 1
-        if not _load(&writer.sources[best], conn, True):
-            count -= 1
-            writer.sources[best] = writer.sources[count]
-    return parts
-
-
 # -- after writing ---------------------------------------------------------------------
 
 
@@ -375,13 +67,25 @@ cdef void _count_frames(writer_t *writer, uint64_t frames) noexcept nogil:
     writer.counters.messages_sent += frames
 
 
+cdef void _part_done(
+    writer_t *writer, part_t *part, uint32_t frames
+) noexcept nogil:
+    """The first ``frames`` of a cursor's part have left."""
+    if part.segment != NULL:
+        member_move_on(part.lane, part.member, part.segment.first + part.first + frames)
+    elif frames:
+        detour_move(writer.counters, part.lane, part.member, part.end, frames)
+    _count_frames(writer, frames)
+
+
 cdef inline void _advance_part(
     writer_t *writer, conn_t *conn, part_t *part
 ) noexcept nogil:
     """The whole part has left."""
     if part.member != NULL:
-        member_move_on(part.lane, part.member, part.segment.first + part.last)
-        _count_frames(writer, part.last - part.first)
+        _part_done(
+            writer, part, part.last - part.first if part.segment != NULL else 1
+        )
     elif part.end:
         outbox_consume(conn.outbox, part.end)
     else:
@@ -416,11 +120,18 @@ cdef void caught_up(writer_t *writer, conn_t *conn) noexcept nogil:
     for slot in range(conn.subscription_count):
         lane = conn.subscriptions[slot].lane
         member = &lane.members[conn.subscriptions[slot].index]
-        if member_owes(lane, member):
+        if member.standing == MEMBER_DETOUR and conn.flags & CONN_FINISH:
+            # What was published behind its Close is nothing that it misses.
+            member_return(lane, member)
+        elif member.standing == MEMBER_DETOUR:
+            detour_finish(writer.counters, lane, member)
+        elif member_owes(lane, member):
             member_move_on(lane, member, lane.log.next)
         if conn.lag_start:
             lane_trim(lane)
     conn.lag_start = 0
+    if conn.gaps != NULL:
+        note(writer, conn, NOTE_SKIPPED)
     settled(writer, conn)
 
 
@@ -477,12 +188,32 @@ cdef void blocked(writer_t *writer, conn_t *conn) noexcept nogil:
 
 
 cdef void check_lag(writer_t *writer, lane_t *lane, member_t *member) noexcept nogil:
-    """A slow cursor stands; past its channel's bound it is noted. One frame always
-    fits."""
+    """A slow cursor stands; past its channel's bound its policy acts. One frame always
+    fits. What is read on a detour is bounded by itself."""
+    if member.standing == MEMBER_DETOUR:
+        return
     member_stand(lane, member)
     if lane.log.next - member.next > 1:
         if log_bytes_from(&lane.log, member.next) > lane.rule.max_lag:
-            note(writer, member.conn, NOTE_LAGGED)
+            relieve(writer, lane, member)
+
+
+cdef void relieve(writer_t *writer, lane_t *lane, member_t *member) noexcept nogil:
+    """A cursor that stands is past its channel's bound."""
+    cdef bint healing = False
+    if lane.rule.slow == SLOW_CLOSE:
+        note(writer, member.conn, NOTE_LAGGED)
+        return
+    if member.conn.flags & CONN_FINISH:
+        # What was handed over before its Close still goes out, or its time is over.
+        return
+    if lane.rule.slow == SLOW_LATEST:
+        healing = member_heal(writer.counters, lane, member)
+    elif lane.rule.slow == SLOW_RESUME:
+        healing = member_refill(writer.counters, lane, member)
+    if not healing:
+        member_skip(writer.counters, lane, member)
+    lane_trim(lane)
 
 
 cdef size_t _frame_size(const uint8_t *data, size_t available) noexcept nogil:
@@ -575,8 +306,7 @@ cdef size_t _cut_part(
         done += size
         frames += 1
     if part.member != NULL:
-        member_move_on(part.lane, part.member, part.segment.first + part.first + frames)
-        _count_frames(writer, frames)
+        _part_done(writer, part, frames)
     elif part.end:
         outbox_consume(conn.outbox, part.end - length + done)
     elif done == length:

@@ -22,20 +22,27 @@ cdef enum Phase:
     CLOSED          # inert: no native state left
 
 
-cdef class Writing(Consumer):
-    # -- whose
-    cdef readonly Binding binding
-    cdef bint client            # our role: what we send is masked
-    cdef readonly Agreement agreement   # on compression; None: there is none
-    # -- phase
-    cdef Phase phase
-    cdef bint delivering        # the endpoint is being called
-    cdef readonly object close_code
-    cdef readonly object close_reason
-    # -- waiting for it
+cdef class Aside:
+    # What few connections have, and only at times
     cdef list drain_waiters
     cdef list close_waiters
     cdef list left              # channels it was taken out of, to be told at the end
+    cdef str deferred_reason    # of a Close that is put off
+    cdef dict pings             # payload -> (future of a ping(), its time)
+    cdef set spawned            # tasks
+
+
+cdef class Writing(Consumer):
+    # -- whose
+    cdef readonly Binding binding
+    cdef uint8_t client         # our role: what we send is masked
+    # -- phase
+    cdef uint8_t delivering     # the endpoint is being called
+    cdef Phase phase
+    cdef readonly object close_code
+    cdef readonly object close_reason
+    # -- the rest
+    cdef Aside aside            # None until it is needed
 
     # -- hooks
     cdef int stop_reading(self) except -1
@@ -44,7 +51,9 @@ cdef class Writing(Consumer):
     cdef int wake_receiver(self) except -1
     cdef int drained(self) except -1
     cdef int end_deferred(self) except -1
+    cdef int skipped(self) except -1
     cdef int due(self) except -1
+    cdef Aside keep_aside(self)
     # -- sending
     cdef int check(self, str what) except -1
     cdef int flush_soon(self) except -1

@@ -1,18 +1,17 @@
 from typing import Any
 
 from .binding import Binding
-from .deflate import Agreement
 from .link import Consumer
 from .sent import Sent
+
+class Aside:
+    """What few connections have, and only at times."""
 
 class Writing(Consumer):
     """The sending half of a Connection, and its closing."""
 
     @property
     def binding(self) -> Binding: ...
-    @property
-    def agreement(self) -> Agreement | None:
-        """What the handshake agreed on about compression; None: there is none."""
     @property
     def close_code(self) -> int | None:
         """Why it ended: the code of the first Close frame sent or received, 1005 for

@@ -20,7 +20,7 @@ from .csrc cimport (
     FASTWS_OP_CLOSE,
 )
 from .deflate cimport Deflate
-from .hub cimport this_thread
+from .detour cimport member_unsent
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
@@ -32,20 +32,37 @@ from .lane cimport (
     NOTE_FINISHED,
     NOTE_HANDOVER,
     NOTE_LAGGED,
+    NOTE_SKIPPED,
     conn_t,
     lane_t,
 )
 from .outbox cimport outbox_give, outbox_pending
 from .payload cimport payload_close, payload_open
+from .roster cimport this_thread
 from .sent cimport sent_accepted, sent_pending, sent_refused
-from .visit cimport blocked, mark_dirty
+from .visit cimport blocked
+from .writer cimport mark_dirty
 
 
 cdef enum:
     REASON_BYTES = 123      # of a control frame's 125, two are the code
 
 
+cdef class Aside:
+    def __cinit__(self):
+        self.drain_waiters = []
+        self.close_waiters = []
+        self.pings = {}
+        self.spawned = set()
+
+
 cdef class Writing(Consumer):
+    cdef Aside keep_aside(self):
+        """For what few connections have."""
+        if self.aside is None:
+            self.aside = Aside.__new__(Aside)
+        return self.aside
+
     # -- what the layers above add -----------------------------------------------------
 
     cdef int stop_reading(self) except -1:
@@ -67,6 +84,10 @@ cdef class Writing(Consumer):
 
     cdef int drained(self) except -1:
         """The outbox is under its low-water mark."""
+        raise NotImplementedError
+
+    cdef int skipped(self) except -1:
+        """There are gaps to be told of."""
         raise NotImplementedError
 
     cdef int due(self) except -1:
@@ -139,9 +160,7 @@ cdef class Writing(Consumer):
 
     cdef Sent _pending(self):
         future = self.hub.loop.create_future()
-        if self.drain_waiters is None:
-            self.drain_waiters = []
-        self.drain_waiters.append(future)
+        self.keep_aside().drain_waiters.append(future)
         self.conn.flags |= CONN_WATCHED
         return sent_pending(future)
 
@@ -184,6 +203,8 @@ cdef class Writing(Consumer):
             self.evict("slow consumer")
         if notes & NOTE_DUE and self.conn != NULL:
             self.due()
+        if notes & NOTE_SKIPPED and self.conn != NULL:
+            self.skipped()
         if (
             notes & NOTE_DRAINED
             and self.conn != NULL
@@ -191,8 +212,8 @@ cdef class Writing(Consumer):
             and outbox_pending(self.conn.outbox) <= self.conn.low_water
         ):
             self.conn.flags &= ~<uint32_t>CONN_WATCHED
-            self.release(self.drain_waiters)
-            self.drain_waiters = None
+            if self.aside is not None:
+                self.release(self.aside.drain_waiters)
             self.drained()
             self.read_on()
         if notes & NOTE_FINISHED and self.conn != NULL:
@@ -218,10 +239,10 @@ cdef class Writing(Consumer):
         return 0
 
     cdef int release(self, list waiters) except -1:
-        if waiters is not None:
-            for future in waiters:
-                if not future.done():
-                    future.set_result(None)
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        waiters.clear()
         return 0
 
     cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1:
@@ -259,9 +280,7 @@ cdef class Writing(Consumer):
         if self.phase == CLOSED:
             return sent_accepted()
         future = self.hub.loop.create_future()
-        if self.close_waiters is None:
-            self.close_waiters = []
-        self.close_waiters.append(future)
+        self.keep_aside().close_waiters.append(future)
         return sent_pending(future)
 
     def wait_closed(self) -> Sent:
@@ -289,6 +308,7 @@ cdef class Writing(Consumer):
         """Our Close frame, behind everything that was handed over before it."""
         cdef bytes payload = _close_payload(code, reason)
         cdef payload_t frame
+        self.hub.send_arrays(self.conn)
         frame.data = <const uint8_t *>PyBytes_AS_STRING(payload)
         frame.length = <size_t>PyBytes_GET_SIZE(payload)
         frame.opcode = FASTWS_OP_CLOSE
@@ -343,8 +363,8 @@ cdef class Writing(Consumer):
             return 0
         for slot in range(conn.subscription_count):
             lane = conn.subscriptions[slot].lane
-            self.hub.counters.data.frames_lost += (
-                lane.log.next - lane.members[conn.subscriptions[slot].index].next
+            self.hub.counters.data.frames_lost += member_unsent(
+                lane, &lane.members[conn.subscriptions[slot].index]
             )
         self.leave_channels()
         conn.limit = self.hub.writer.sequence
@@ -357,9 +377,12 @@ cdef class Writing(Consumer):
     cdef int leave_channels(self) except -1:
         """Nothing that is published from now on is for it."""
         cdef list names
+        cdef Aside aside
         if self.hub.on_unsubscribe is not None:
             names = self.hub.channel_names(self.conn)
-            self.left = names if self.left is None else self.left + names
+            if names:
+                aside = self.keep_aside()
+                aside.left = names if aside.left is None else aside.left + names
         self.hub.depart_all(self.conn)
         return 0
 

@@ -41,12 +41,12 @@ def _parse(origin: str) -> _Origin | None:
     return scheme, host.lower(), int(port or _DEFAULT_PORTS[scheme])
 
 
-def _own_origin(request: Request) -> _Origin | None:
+def _own_origin(address: str, secure: bool) -> _Origin | None:
     """The origin of a page that came from the very address this request went to."""
-    found = _HOST.fullmatch(request.host)
+    found = _HOST.fullmatch(address)
     if found is None:
         return None
-    scheme = "https" if request.secure else "http"
+    scheme = "https" if secure else "http"
     host, port = found.group("host", "port")
     return scheme, host.lower(), int(port or _DEFAULT_PORTS[scheme])
 
@@ -88,16 +88,17 @@ class OriginPolicy:
             return
         if len(origins) > 1:
             raise OriginRefused()
-        if not self._allows(origins[0], request):
+        if not self.admits(origins[0], request.host, request.secure):
             raise OriginRefused(_advice(origins[0]) if self._debug else None)
 
-    def _allows(self, origin: str, request: Request) -> bool:
+    def admits(self, origin: str, host: str, secure: bool = False) -> bool:
+        """Whether a page of this origin may connect to the address in ``host``."""
         if self._any or origin in self._exact:
             return True
         if self._same_host:
             # Nearly every page: its origin is our own address, letter by letter.
-            scheme = "https" if request.secure else "http"
-            if origin == f"{scheme}://{request.host}":
+            scheme = "https" if secure else "http"
+            if origin == f"{scheme}://{host}":
                 return True
         parsed = _parse(origin)
         if parsed is None:
@@ -105,7 +106,7 @@ class OriginPolicy:
         if self._debug and _is_loopback(parsed[1]):
             return True
         if self._same_host:
-            return parsed == _own_origin(request)
+            return parsed == _own_origin(host, secure)
         return parsed in self._parsed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import socket
 from collections.abc import Awaitable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from ..engine.handshake import (
     read_request,
 )
 from ..engine.link import ByteConsumer
+from ..engine.ownlink import OwnLink
+from ..engine.uvlink import UvLink
 from ..errors import Reject
 from .body import Body, ChunkedBody, SizedBody
 from .origins import OriginRefused, origin_policy
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from ..engine.hub import Hub
     from ..engine.link import Link
 
-__all__ = ["HttpPeer"]
+__all__ = ["HttpPeer", "log_upgrade"]
 
 logger = logging.getLogger("fastws.http")
 
@@ -62,6 +65,8 @@ class _Phase(Enum):
      ▼                                                             │
     HEAD ──► BODY ──► HANDLING ──────────────► SENDING (a file) ───┤
      │ └──── no body ────▲  └── any other response ────────────────┤
+     │ MOVING stands before BODY and HANDLING on one of our own     │
+     │ sockets: plain HTTP goes on over a transport of the loop     │
      │                                                             ▼
      └──► DECIDING (upgrade hook) ──► UPGRADED        refused ──► CLOSING ──► CLOSED
                           SURPLUS (one connection too many) ──▲
@@ -69,6 +74,7 @@ class _Phase(Enum):
 
     SURPLUS = auto()
     HEAD = auto()
+    MOVING = auto()
     BODY = auto()
     HANDLING = auto()
     SENDING = auto()
@@ -111,7 +117,11 @@ class HttpPeer(ByteConsumer):
         "_task",
     )
 
-    def __init__(self, service: Service, hub: Hub, link: Link) -> None:
+    def __init__(
+        self, service: Service, hub: Hub, link: Link, deadline: float | None = None
+    ) -> None:
+        """``deadline``: of the handshake, on the hub's clock (0: none), of a peer that
+        was admitted before; None: a new one."""
         super().__init__(hub, link)
         self._service = service
         self._limits = service.limits
@@ -137,7 +147,9 @@ class HttpPeer(ByteConsumer):
         self._is_stopping = False
         self._is_counted = True
         hub.handshakes += 1
-        if self._is_one_too_many():
+        if deadline is not None:
+            self.set_deadline(deadline - hub.clock() if deadline else None)
+        elif self._is_one_too_many():
             # Told at its first byte or at the next sweep: the link isn't ours yet.
             self._phase = _Phase.SURPLUS
             self.set_deadline(0.0)
@@ -350,7 +362,10 @@ class HttpPeer(ByteConsumer):
             found = self._service.http_route("GET", request.path)
         if isinstance(found, tuple):
             self._handler, request.params = found
-            self._expect_body(request)
+            if isinstance(self.link, OwnLink):
+                self._start_moving(self.link)
+            else:
+                self._expect_body(request)
         elif websocket is not None:
             self._upgrade(request, *websocket)
         elif found is None:
@@ -424,6 +439,58 @@ class HttpPeer(ByteConsumer):
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
+
+    # From one of our own sockets to a transport
+
+    def _start_moving(self, link: OwnLink) -> None:
+        self._phase = _Phase.MOVING
+        # The head came in time; what is left is ours.
+        self.set_deadline(None)
+        task = asyncio.get_running_loop().create_task(self._move(link))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    async def _move(self, link: OwnLink) -> None:
+        """Give the socket to the loop; if it can't have it, go on as we are."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport_socket = socket.socket(fileno=link.duplicate())
+        except OSError:
+            self._moved()
+            return
+        try:
+            await loop.connect_accepted_socket(
+                lambda: UvLink(self.hub, self._continue_on), transport_socket
+            )
+        except asyncio.CancelledError:
+            transport_socket.close()
+            self.link.abort()
+            raise
+        except Exception as error:
+            transport_socket.close()
+            if self.link is link:
+                logger.warning("a connection stays on our own socket: %s", error)
+                link.take_back()
+        self._moved()
+
+    def _continue_on(self, hub: Hub, link: Link) -> ByteConsumer:
+        """The transport is there: it takes the place of our own socket."""
+        if self._phase is not _Phase.MOVING:
+            # The server has stopped meanwhile.
+            asyncio.get_running_loop().call_soon(link.abort)
+            return ByteConsumer(hub, link)
+        former = self.link
+        assert isinstance(former, OwnLink)
+        self.change_link(link)
+        former.give_up()
+        self._is_reading_paused = False
+        return self
+
+    def _moved(self) -> None:
+        if self._phase is _Phase.MOVING:
+            assert self._request is not None
+            self._expect_body(self._request)
+            self._advance()
 
     # Responses
 
@@ -669,6 +736,12 @@ class HttpPeer(ByteConsumer):
         logger.log(
             level, "%s %s%s", where, refused, "" if advice is None else f"; {advice}"
         )
+
+
+def log_upgrade(path: str) -> None:
+    """What is logged of an upgrade that was answered without a peer."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("GET %s 101", printable(path))
 
 
 def printable(path: str) -> str:

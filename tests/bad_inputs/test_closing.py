@@ -188,11 +188,16 @@ def test_126_fin_in_mid_message(
 
 
 def subscribers(
-    server: ServerProcess, stack: ExitStack, channel: str, count: int
+    server: ServerProcess,
+    stack: ExitStack,
+    channel: str,
+    count: int,
+    receive_buffer: int | None = None,
 ) -> list[RawClient]:
     clients = []
     for _ in range(count):
-        client = stack.enter_context(RawClient(server.address))
+        client = RawClient(server.address, receive_buffer=receive_buffer)
+        stack.enter_context(client)
         client.upgrade(f"/subscribe/{channel}")
         clients.append(client)
     return clients
@@ -384,6 +389,27 @@ def test_132_never_reads_while_we_broadcast(
                 break
         assert evictions(server) == evicted + 1
         eventually(lambda: server.call("subscribers", channel="flood") == 1)
+    stream.check()
+
+
+def test_132_stalled_readers_share_the_log(
+    server: ServerProcess, stream: NumberedStream
+) -> None:
+    """Each costs what is left of one frame and 16 KiB, not what it is owed."""
+    peers, size, count = 50, 16_384, 60
+    evicted = evictions(server)
+    with server.watched(records=peers + 1), ExitStack() as stack:
+        subscribers(server, stack, "herd", peers, receive_buffer=4096)
+        (healthy,) = subscribers(server, stack, "herd", 1)
+        rss = server.rss
+        for _ in range(count):
+            server.call("publish", channel="herd", size=size)
+            assert len(healthy.read_message()) == size
+        assert server.call("backlog", channel="herd")
+        assert evictions(server) == evicted
+        # Owed are up to 48 MiB; kept are the log, a part for each, and some slack.
+        each = size + 16_384
+        server.check_memory(rss, count * size + peers * each + 2 * MIB)
     stream.check()
 
 

@@ -323,15 +323,17 @@ def test_92_4_MiB_in_64_byte_fragments(  # noqa: N802
             check_leaves_well(client)
             return spent
 
-    half, whole = message(2 * MIB), message(4 * MIB)
+    quarter, whole = message(MIB // 4), message(MIB)
 
     def linear() -> bool:
-        single = min(cost(half, 2 * MIB, "/large") for _ in range(3))
-        return min(cost(whole, 4 * MIB, "/large") for _ in range(3)) < 3 * single
+        single = min(cost(quarter, MIB // 4, "/large") for _ in range(3))
+        return min(cost(whole, MIB, "/large") for _ in range(3)) < 8 * single
 
-    with server.watched(records=31):
-        cost(whole, 4 * MIB, "/large-async")
-        # Quadratic would be 4; fresh pages for the larger buffer make it more than 2.
+    with server.watched(records=32):
+        for path in ("/large", "/large-async"):
+            cost(message(4 * MIB), 4 * MIB, path)
+        # Quadratic would be 16. In larger messages fresh pages and cold caches cost
+        # more than the fragments.
         assert any(linear() for _ in range(5))
     stream.check()
 

@@ -18,7 +18,8 @@ import uvloop
 from kosoku._caseindex import initialize_shims
 
 from tests.support.client import Address
-from tests.support.server import LoopName, ServerOptions, ServerProcess
+from tests.support.kinds import LoopName
+from tests.support.server import ServerOptions, ServerProcess
 from tests.support.tunnel import tls_tunnel
 
 if TYPE_CHECKING:

@@ -21,9 +21,11 @@ from fastws.engine.deflate import Agreement
 from fastws.engine.handshake import parse_head
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
+from fastws.engine.poller import poller_of
 from fastws.engine.sweep import Sweep
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
+from tests.support import kinds
 from tests.support.deflating import inflated
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, take_frame
 
@@ -122,6 +124,11 @@ class Peer:
         await self.see(lambda: len(self.messages) >= count)
         return self.messages
 
+    async def see_frames(self, count: int) -> list[str | bytes]:
+        """As ``see_messages``, without looking at each one at each turn."""
+        await self.see(lambda: len(self.frames) >= count)
+        return self.messages
+
     async def see_pings(self, count: int) -> None:
         await self.see(lambda: len(self.pings) >= count)
 
@@ -195,6 +202,11 @@ class World:
             return ws
 
         client, accepted = self.sockets(small)
+        if kinds.OWN and certificates is None:
+            poller_of(self.hub).adopt(accepted, open_connection)
+            peer = Peer(client, await made)
+            self.peers.append(peer)
+            return peer
         context = certificates.server_context() if certificates else None
         accepting = asyncio.ensure_future(
             self.loop.connect_accepted_socket(

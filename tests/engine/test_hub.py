@@ -238,9 +238,10 @@ def test_a_rule_that_refuses_leaves_nothing_behind(run: Run[None]) -> None:
                 with pytest.raises(ConfigError, match="a is not declared"):
                     peer.ws.subscribe("a")
             assert peer.ws.channels == []
+            # The rule says whether history keeps what nobody is subscribed to.
+            with pytest.raises(ConfigError, match="a is not declared"):
+                here.hub.publish("a", "x")
             assert here.hub.channels == {}
-            # It is for the subscribers that a channel has a rule.
-            here.hub.publish("a", "x")
 
     run(scenario())
 

@@ -13,6 +13,7 @@ from fastws import Limits
 from fastws.engine.hub import Hub
 from fastws.engine.link import ByteConsumer, Consumer, Link
 from fastws.engine.memory import memory_pair
+from fastws.engine.poller import poller_of
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates, Run
 from tests.engine.peers import turns, until
@@ -75,20 +76,41 @@ async def over_tcp(certificates: Certificates) -> AsyncIterator[Pair]:
 
 
 @asynccontextmanager
+async def over_own_sockets(certificates: Certificates) -> AsyncIterator[Pair]:
+    hub = Hub(Limits(), asyncio.get_running_loop())
+    made = []
+
+    def listener(hub: Hub, link: Link) -> Listener:
+        made.append(Listener(hub, link))
+        return made[-1]
+
+    for end in connected():
+        poller_of(hub).adopt(end, listener)
+    one, two = made
+    yield one, two
+    await until(lambda: hub.poller is None)
+
+
+@asynccontextmanager
 async def over_tls(certificates: Certificates) -> AsyncIterator[Pair]:
     async with over_transports(certificates) as pair:
         yield pair
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.socket()
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+    near.setblocking(False)
+    return near, far
 
 
 @asynccontextmanager
 async def over_transports(certificates: Certificates | None) -> AsyncIterator[Pair]:
     loop = asyncio.get_running_loop()
     hub = Hub(Limits(), loop)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.socket()
-        near.connect(listener.getsockname())
-        far, _ = listener.accept()
-    near.setblocking(False)
+    near, far = connected()
     ends = [UvLink(hub, Listener), UvLink(hub, Listener)]
     server = loop.connect_accepted_socket(
         lambda: ends[0],
@@ -108,7 +130,7 @@ async def over_transports(certificates: Certificates | None) -> AsyncIterator[Pa
     yield one, two
 
 
-MAKERS: list[Maker] = [in_memory, over_tcp, over_tls]
+MAKERS: list[Maker] = [in_memory, over_tcp, over_own_sockets, over_tls]
 on_each_link = pytest.mark.parametrize("make", MAKERS)
 
 
@@ -224,7 +246,7 @@ def test_reading_can_be_paused(
     run_on_each_loop(scenario())
 
 
-@pytest.mark.parametrize("make", [over_tcp, over_tls])
+@pytest.mark.parametrize("make", [over_tcp, over_own_sockets, over_tls])
 def test_pausing_and_resuming_are_told(
     run_on_each_loop: Run[None], make: Maker, certificates: Certificates
 ) -> None:

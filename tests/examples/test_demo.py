@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import connect as connect_client
 
 from examples.demo import app as demo
-from examples.demo import machine
+from examples.demo import machine, quotes
 from examples.demo.metrics import Meter
 from fastws import CloseCode, Connection, ConnectionClosed
 from fastws.testing import connect
@@ -44,6 +44,7 @@ def test_the_page_and_all_it_asks_for_are_served() -> None:
         named = set(re.findall(r'(?:src|href)="([^"]+)"', page))
         scripts = "".join(path.read_text() for path in STATIC.glob("*.js"))
         named |= set(re.findall(r'from "\./([^"]+)"', scripts))
+        named |= set(re.findall(r'new Worker\("([^"]+)"', scripts))
         assert named == {path.name for path in STATIC.iterdir()} - {"index.html"}
         for name in named:
             kind, content = fetch(server.url + name)
@@ -105,6 +106,19 @@ def test_a_line_reaches_the_other_tab(run: Callable[..., Any]) -> None:
             for ws in (first, second):
                 line = (await next_of(ws, "line"))["line"]
                 assert (line["from"], line["name"], line["text"]) == (you, "Ada", text)
+
+    run(scenario())
+
+
+def test_quotes_come_while_somebody_looks(run: Callable[..., Any]) -> None:
+    async def scenario() -> None:
+        async with connect(demo.app, "/quotes") as ws:
+            found = [await ws.receive_json() for _ in range(3 * len(quotes.SYMBOLS))]
+            symbols = [quote["symbol"] for quote in found]
+            assert symbols == quotes.SYMBOLS * 3
+            numbers = [quote["number"] for quote in found if quote["symbol"] == "ALTO"]
+            assert numbers == list(range(numbers[0], numbers[0] + 3))
+            assert all(len(quote["prices"]) == quotes.POINTS for quote in found)
 
     run(scenario())
 

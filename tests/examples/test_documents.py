@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,9 @@ def programs(page: Path) -> list[str]:
     return CODE.findall(page.read_text())
 
 
-def guide(heading: str) -> dict[str, Any]:
-    """Run the program under a heading of the guide; what it defines."""
-    _, _, rest = (ROOT / "docs" / "guide.md").read_text().partition(f"\n## {heading}\n")
+def guide(heading: str, page: str = "guide.md") -> dict[str, Any]:
+    """Run the program under a heading of the manual; what it defines."""
+    _, _, rest = (ROOT / "docs" / page).read_text().partition(f"\n## {heading}\n")
     found = CODE.search(rest)
     assert found is not None
     return run_program(found[1], heading)
@@ -43,17 +44,22 @@ def test_the_chat_server_of_the_readme_is_the_example() -> None:
     assert len(example.splitlines()) == 15
 
 
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    anchors = {
-        re.sub(r"[^a-z0-9]+", "-", heading.lower())
-        for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    }
     for target in LINK.findall(page.read_text()):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif "://" not in target:
-            assert (page.parent / target).exists(), target
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        other = page.parent / name if name else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -155,3 +161,112 @@ def test_who_may_connect(run: Callable[..., Any]) -> None:
             assert await ws.receive(timeout=5) == "Welcome, we speak v1.chat"
 
     run(scenario())
+
+
+# The page about fan-out
+
+
+def test_who_is_slow_gets_the_newest_prices(run: Callable[..., Any]) -> None:
+    names = guide("Slow subscribers", "fanout.md")
+    app: App = names["app"]
+
+    async def scenario() -> None:
+        async with connect(app, "/prices") as ws:
+            await reached(lambda: "prices" in app.channels)
+            names["price_changed"]("ABC", 12.5)
+            assert await ws.receive_json() == {"symbol": "ABC", "price": 12.5}
+            (connection,) = app.connections
+            names["Prices"]().on_skip(connection, "prices", 3)
+            assert await ws.receive_json() == {"skipped": 3, "you owe": 0}
+
+    run(scenario())
+
+
+def test_who_comes_back_gets_the_news(run: Callable[..., Any]) -> None:
+    app: App = guide("History and recovery", "fanout.md")["app"]
+
+    async def scenario() -> None:
+        async with connect(app, "/news") as ws:
+            ws.send({})
+            start = await ws.receive_json()
+            assert (start["recovered"], start["offset"]) == (False, 0)
+            app.publish("news", "one")
+            assert await ws.receive(timeout=5) == "one"
+            app.publish("news", "two")
+            async with connect(app, "/news") as returning:
+                returning.send({"epoch": start["epoch"], "offset": 1})
+                assert await returning.receive(timeout=5) == "two"
+                answer = await returning.receive_json()
+                assert answer == {**start, "recovered": True, "offset": 2}
+            async with connect(app, "/news") as stranger:
+                stranger.send({"epoch": "another", "offset": 1})
+                answer = await stranger.receive_json()
+                assert (answer["recovered"], answer["offset"]) == (False, 2)
+        newest = app.routes.http("GET", "/news")
+        assert newest is not None
+
+    run(scenario())
+
+
+def test_batches(run: Callable[..., Any]) -> None:
+    names = guide("Batches", "fanout.md")
+    app: App = names["app"]
+
+    @app.websocket("/all")
+    async def listen(ws: Any) -> None:
+        for channel in "prices", "ticker":
+            ws.subscribe(channel)
+        await ws.send("welcome")
+        async for _ in ws:
+            continue
+
+    async def scenario() -> None:
+        async with connect(app, "/all") as ws:
+            assert await ws.receive(timeout=5) == "welcome"
+            names["markets_moved"]({"ABC": 1.5, "DEF": 2})
+            received = [await ws.receive_json() for _ in range(3)]
+            assert received == [
+                {"symbol": "ABC", "price": 1.5},
+                {"symbol": "DEF", "price": 2},
+                [{"moved": 2}],
+            ]
+
+    run(scenario())
+
+
+def test_who_gets_it(run: Callable[..., Any]) -> None:
+    names = guide("Who gets it", "fanout.md")
+    app: App = names["app"]
+
+    async def scenario() -> None:
+        assert not names["notify"]("ada", {})
+        async with connect(app, "/users/ada") as ada, connect(app, "/users/bo") as bo:
+            await reached(lambda: len(app.channels) == 2)
+            assert names["notify"]("ada", {"for": "ada"})
+            assert await ada.receive_json() == {"for": "ada"}
+            (other,) = [one for one in app.connections if one.params["id"] == "bo"]
+            assert names["whisper"](other.id, "psst")
+            assert not names["whisper"]("nobody", "psst")
+            assert await bo.receive(timeout=5) == "psst"
+            names["announce"]("all but bo", author=other)
+            assert await ada.receive(timeout=5) == "all but bo"
+            bo.send("mute")
+            await reached(lambda: other.state.muted)
+            assert [names["remind"]("drink water") for _ in range(2)] == [1, 0]
+            assert await ada.receive(timeout=5) == "drink water"
+
+    run(scenario())
+
+
+async def reached(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - both ends have to get there
+            await asyncio.sleep(0)
+
+
+def test_the_manual_names_the_counters_of_the_policies() -> None:
+    _, _, rest = (ROOT / "docs" / "fanout.md").read_text().partition("## Counters\n")
+    rows = re.findall(r"^\| (.*?) \|", rest, re.MULTILINE)
+    named = set(re.findall(r"`(\w+_\w+)`", "".join(rows)))
+    assert len(named) == 9
+    assert named <= set(App().counters.snapshot())

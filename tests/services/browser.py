@@ -143,6 +143,7 @@ class Page:
 
     def screenshot(self, path: Path) -> None:
         answer = self.call("Page.captureScreenshot", format="png")
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(answer["data"]))
 
 

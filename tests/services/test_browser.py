@@ -115,6 +115,30 @@ def test_the_page_comes_back_when_the_server_restarts(page: Page) -> None:
         assert page.evaluate("window.same") is True
 
 
+def test_a_slow_tab_heals(page: Page) -> None:
+    page.resize(*SCREENS["laptop"])
+    with serving(DEMO) as server:
+        open_demo(page, server.url)
+        page.evaluate("document.querySelector('#slow').click()")
+        await_slow_tab(page, "busy")
+        await_slow_tab(page, "healed")
+        symbols = page.evaluate("document.querySelectorAll('#quotes li').length")
+        # Every share was behind, and every one has its newest quote.
+        page.until(
+            f"Number(document.querySelector('#healed').textContent) >= {symbols}"
+        )
+        assert page.evaluate("Number(document.querySelector('#skipped').textContent)")
+        page.screenshot(PICTURES / "slow-tab.png")
+        await_slow_tab(page, "done")
+        assert not page.evaluate("document.querySelector('#slow').disabled")
+        # The page itself never noticed.
+        await_state(page, "open")
+
+
+def await_slow_tab(page: Page, state: str) -> None:
+    page.until(f"document.querySelector('#slow-state').dataset.state === '{state}'")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_page_fits_the_screen(page: Page, screen: str, scheme: str) -> None:
@@ -129,7 +153,6 @@ def test_the_page_fits_the_screen(page: Page, screen: str, scheme: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") == width
         if screen == "laptop":
             assert page.evaluate("document.documentElement.scrollHeight") == height
-        PICTURES.mkdir(parents=True, exist_ok=True)
         picture = PICTURES / f"{screen}-{scheme}.png"
         page.screenshot(picture)
         assert picture.read_bytes().startswith(b"\x89PNG")

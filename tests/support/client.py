@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .chunkings import Chunking, one_write
 from .deflating import inflated
@@ -79,6 +79,22 @@ class Transcript:
     seconds_to_gone: float | None = None
 
 
+def drop_segments(sock: Any) -> None:
+    """Have the kernel drop every segment that comes for a socket: no acknowledgement,
+    no RST."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+    sock.setsockopt(
+        socket.SOL_SOCKET,
+        _SO_ATTACH_FILTER,
+        struct.pack("HP", 1, ctypes.addressof(program)),
+    )
+
+
+def reset_on_close(sock: Any) -> None:
+    """Have the kernel end the connection with RST instead of FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 class RawClient:
     """A TCP connection to a server under test.
 
@@ -133,19 +149,12 @@ class RawClient:
 
     def reset(self) -> None:
         """End the connection with RST instead of FIN."""
-        linger = struct.pack("ii", 1, 0)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        reset_on_close(self.socket)
         self.socket.close()
 
     def vanish(self) -> None:
-        """From now on the kernel drops every segment that comes for this socket: no
-        acknowledgement, no RST, as if the cable had been cut."""
-        program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-        self.socket.setsockopt(
-            socket.SOL_SOCKET,
-            _SO_ATTACH_FILTER,
-            struct.pack("HP", 1, ctypes.addressof(program)),
-        )
+        """From now on nothing reaches this end, as if the cable had been cut."""
+        drop_segments(self.socket)
 
     # Writing
 

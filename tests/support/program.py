@@ -6,11 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import kinds
 from .waits import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -30,12 +31,16 @@ class Program:
 
 
 @contextmanager
-def serving(target: str, *, port: int = 0) -> Iterator[Program]:
+def serving(
+    target: str, *, port: int = 0, options: Sequence[str] = ()
+) -> Iterator[Program]:
     """Serve ``module:app`` on a free port, or on the one that is given.
 
     It has to stop cleanly at the end, with connections open or without.
     """
     command = [sys.executable, "-m", "fastws", "serve", target, "--port", str(port)]
+    command += ["--link", kinds.LINK, "--loop", kinds.LOOP]
+    command += options
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )

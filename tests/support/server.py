@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from .client import Address
+from .kinds import LINK, LOOP, LinkName, LoopName
 from .waits import DEADLINE, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-LoopName = Literal["uvloop", "asyncio"]
 
 # What must never be in a log: it is part of inputs as payload, token or cookie.
 SECRET = "pay10ad-and-t0ken-mark"
@@ -34,7 +33,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    loop: LoopName = "uvloop"
+    loop: LoopName = LOOP
+    link: LinkName = LINK
     frozen: bool = False
     certificate: str | None = None
     key: str | None = None

@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -288,7 +289,7 @@ class Testee:
         if self.options["files"] is not None:
             # The default would keep more descriptors back than there are.
             limits = Limits(max_connections=1000)
-            CONFIGS["main"] = Config(limits=limits)
+            CONFIGS["main"] = replace(CONFIGS["main"], limits=limits)
         for name, config in CONFIGS.items():
             app = self.apps[name] = App(config)
             add_websockets(app)
@@ -348,7 +349,7 @@ class Testee:
             kinds = Counter(type(one).__name__ for one in gc.get_objects())
             found["objects"] = {
                 kind: kinds[kind]
-                for kind in ("Connection", "HttpPeer", "UvLink", "Request")
+                for kind in ("Connection", "HttpPeer", "UvLink", "OwnLink", "Request")
             }
         return found
 
@@ -414,6 +415,8 @@ def main() -> None:
         "uvloop": uvloop.new_event_loop,
         "asyncio": asyncio.new_event_loop,
     }
+    for name, config in CONFIGS.items():
+        CONFIGS[name] = replace(config, link=options["link"])
     control = socket.socket(fileno=int(descriptor))
     with asyncio.Runner(loop_factory=factories[options["loop"]]) as runner:
         runner.run(Testee(options).run(control))

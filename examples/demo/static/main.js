@@ -1,8 +1,9 @@
-// Puts the page together: one connection, six charts, one chat room.
+// Puts the page together: one connection, six charts, one chat room, a slow button.
 
 import { Chart } from "./chart.js";
 import { Chat } from "./chat.js";
 import { Live } from "./live.js";
+import { SlowTab } from "./slow.js";
 
 const DELAY = 0.15; // seconds that the charts run behind, so that they never wait
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -76,6 +77,7 @@ class Card {
 const cards = Object.entries(METRICS).flatMap(([group, metrics]) =>
   metrics.map((metric) => new Card($(`#${group} .cards`), metric)));
 const chat = new Chat((message) => live.send(message));
+new SlowTab();
 let latest = null;
 let started = null;
 let ahead = -Infinity; // the server's clock minus ours, in seconds
@@ -140,6 +142,6 @@ function animate(time) {
   cards.forEach((card, index) => card.show(pointed[index] ?? latest));
   $("#uptime").textContent = `up ${since(latest.time - started)}`;
   $("#present").textContent =
-    latest.connections === 1 ? "1 tab open" : `${count(latest.connections)} tabs open`;
+    latest.tabs === 1 ? "1 tab open" : `${count(latest.tabs)} tabs open`;
 }
 requestAnimationFrame(animate);

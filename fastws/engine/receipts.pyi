@@ -1,0 +1,2 @@
+class Receipts:
+    """The receipts of the last two minutes, by channel and idempotency key."""
