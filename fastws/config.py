@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from ssl import SSLContext
 from typing import Any, TypedDict, get_args
 
 from .errors import ConfigError
-from .types import BatchForm, LinkKind, LoopKind, SlowPolicy
+from .types import BatchForm, Compress, LinkKind, LoopKind, SlowPolicy
 
 __all__ = [
     "ChannelOptions",
@@ -24,6 +25,7 @@ __all__ = [
     "Limits",
     "ServerOptions",
     "compression_rule",
+    "keeping_context",
 ]
 
 KIB = 1024
@@ -207,10 +209,12 @@ class Compression:
     max_ratio: int | None = option(
         100,
         "bytes that one received byte may inflate to, looked at from 64 KiB on, else "
-        "1009; deflate reaches about 1000",
+        "1009; deflate reaches about 1000, with honest messages too: see the manual",
     )
     server_context: bool = option(
-        False, "messages we send may refer to earlier ones: needed for cohorts"
+        False,
+        "messages we send may refer to earlier ones; switched on by the first channel "
+        'that has compress="cohort"',
     )
     client_context: bool = option(
         False,
@@ -249,6 +253,12 @@ def compression_rule(given: Compression | bool | None) -> Compression | None:
     if given is True:
         return Compression()
     return given or None
+
+
+@lru_cache
+def keeping_context(rule: Compression) -> Compression:
+    """The same rule, but what we send may refer to earlier messages."""
+    return replace(rule, server_context=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +306,19 @@ class ChannelRule:
         "frames", "how they leave: frames in one send, or one JSON array as a text"
     )
 
+    # Compression
+    compress: Compress = option(
+        True,
+        "with subscribers that agreed to it: each message by itself, not at all, or "
+        "cohort: as one growing text, smaller, but not for secrets beside text that "
+        "others choose",
+    )
+    cohort_join: float = option(
+        1.0,
+        "seconds from one time that newcomers may join the cohort to the next; each "
+        "time it starts anew",
+    )
+
     def __post_init__(self) -> None:
         for name, choices in (
             ("slow", get_args(SlowPolicy)),
@@ -307,6 +330,12 @@ class ChannelRule:
                 name,
                 "one of " + ", ".join(repr(choice) for choice in choices),
             )
+        _require(
+            self,
+            isinstance(self.compress, bool) or self.compress == "cohort",
+            "compress",
+            "True, False or 'cohort'",
+        )
         self._check_amounts()
         self._check_companions()
         self._check_array()
@@ -321,6 +350,7 @@ class ChannelRule:
             ("max_stall", "seconds", _is_seconds),
             ("history_ttl", "seconds", _is_seconds),
             ("batch", "seconds", _is_seconds),
+            ("cohort_join", "seconds", _is_seconds),
         ):
             value = getattr(self, name)
             optional = name in ("max_stall", "history", "history_ttl", "batch")
@@ -339,6 +369,7 @@ class ChannelRule:
             ("history_ttl", "history=", self.history is not None),
             ("history_bytes", "history=", self.history is not None),
             ("batch_form", "batch=", self.batch is not None),
+            ("cohort_join", 'compress="cohort"', self.compress == "cohort"),
         ):
             if getattr(self, name) != defaults[name] and not present:
                 raise ConfigError(f"ChannelRule.{name} needs {needed} beside it")
@@ -372,6 +403,8 @@ class ChannelOptions(TypedDict, total=False):
     history_bytes: int
     batch: float | None
     batch_form: BatchForm
+    compress: Compress
+    cohort_join: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "BatchForm",
+    "Compress",
+    "CompressionCounts",
     "Event",
     "LinkKind",
     "LoopKind",
@@ -34,6 +36,10 @@ SlowPolicy: TypeAlias = Literal["close", "skip", "latest", "resume"]
 BatchForm: TypeAlias = Literal["frames", "array"]
 """How the publications of a batching window leave: one frame each, or one JSON array
 of all of them."""
+
+Compress: TypeAlias = bool | Literal["cohort"]
+"""How a channel is compressed for those that agreed to compression: each message by
+itself (``True``), not at all (``False``), or as one growing text (``"cohort"``)."""
 
 Survives: TypeAlias = Literal["nothing", "process"]
 """What an acknowledged publication outlives: ``process``, the connections, for it is in
@@ -95,6 +101,22 @@ class Recovery:
 
     def __len__(self) -> int:
         return len(self.publications)
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionCounts:
+    """What compressing has made of a channel's messages so far.
+
+    ``messages`` counts those that compression was tried on, once for each size of
+    window that its subscribers have; ``bytes_before`` are theirs, ``bytes_after`` what
+    they became: as many where a message would have got no smaller and went out as it
+    was. ``seconds`` is the time it took.
+    """
+
+    messages: int
+    bytes_before: int
+    bytes_after: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,15 @@
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from .lane cimport lane_t, rule_t
+from .deflate cimport Agreement
+from .forms cimport Forms
+from .lane cimport conn_t, lane_t, rule_t, subscription_t
+
+
+cdef enum Compressing:
+    COMPRESS_NOTHING = 0
+    COMPRESS_SHARED = 1
+    COMPRESS_COHORT = 2
 
 
 cdef uint32_t ticks_of(object seconds)
@@ -16,6 +24,9 @@ cdef class Rule:
     # -- batching
     cdef readonly object batch  # seconds; None: each tick
     cdef bint array             # one text frame with a JSON array
+    # -- compression
+    cdef uint8_t compress       # see Compressing
+    cdef uint32_t cohort_join   # ticks between two admissions
 
 
 cdef class Keeper:
@@ -34,12 +45,17 @@ cdef class Channel:
     # -- state
     cdef uint64_t number        # of the last publication
     cdef str _epoch
-    cdef lane_t lane
+    cdef lane_t lane            # of plain frames
+    cdef Forms forms            # the others; None: there are none
     # -- the batch window that is open
     cdef object window          # its timer
     cdef list texts             # JSON texts of its array
     cdef size_t texts_bytes
 
+    # -- lanes
+    cdef lane_t *lane_for(self, Agreement agreement, uint32_t flags) except NULL
+    cdef subscription_t *subscription(self, conn_t *conn) noexcept
+    cdef uint32_t count(self) noexcept
     # -- history
     cdef object place(self)
     cdef uint64_t covers(self, object since) except? 0xFFFFFFFFFFFFFFFF

@@ -3,7 +3,13 @@
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
-from .csrc cimport FASTWS_OP_TEXT, fastws_frame_decode, fastws_frame_header
+from .csrc cimport (
+    FASTWS_OP_TEXT,
+    FASTWS_WINDOW_BITS_MIN,
+    fastws_frame_decode,
+    fastws_frame_header,
+)
+from .forms cimport CompressedLane
 from .history cimport (
     history_clear,
     history_expire,
@@ -15,18 +21,20 @@ from .history cimport (
     kept_t,
 )
 from .lane cimport (
+    CONN_COHORT,
     SLOW_CLOSE,
     SLOW_LATEST,
     SLOW_RESUME,
     SLOW_SKIP,
     TICKS,
     lane_free,
+    lane_subscription,
 )
 
 import os
 
 from ..errors import StateError
-from ..types import Position, Publication, Recovery
+from ..types import CompressionCounts, Position, Publication, Recovery
 
 
 cdef enum:
@@ -39,6 +47,13 @@ _POLICIES = {
     "skip": SLOW_SKIP,
     "latest": SLOW_LATEST,
     "resume": SLOW_RESUME,
+}
+
+
+_COMPRESSING = {
+    False: COMPRESS_NOTHING,
+    True: COMPRESS_SHARED,
+    "cohort": COMPRESS_COHORT,
 }
 
 
@@ -63,6 +78,8 @@ cdef class Rule:
         self.history_ttl = ticks_of(rule.history_ttl)
         self.batch = rule.batch
         self.array = rule.batch is not None and rule.batch_form == "array"
+        self.compress = _COMPRESSING[rule.compress]
+        self.cohort_join = ticks_of(rule.cohort_join)
 
 
 cdef class Keeper:
@@ -96,12 +113,63 @@ cdef class Channel:
         history_free(self.lane.history)
 
     def __repr__(self) -> str:
-        return f"<Channel {self.name!r} subscribers={self.lane.count}>"
+        return f"<Channel {self.name!r} subscribers={self.count()}>"
 
     @property
     def subscribers(self) -> int:
         """Connections subscribed now."""
-        return self.lane.count
+        return self.count()
+
+    # -- lanes -------------------------------------------------------------------------
+
+    cdef lane_t *lane_for(self, Agreement agreement, uint32_t flags) except NULL:
+        """Where a connection reads that has agreed on this."""
+        if (
+            agreement is None
+            or self.rule.compress == COMPRESS_NOTHING
+            or flags & CONN_COHORT
+            # zlib writes no smaller window.
+            or agreement.send_bits < FASTWS_WINDOW_BITS_MIN
+        ):
+            return &self.lane
+        if self.forms is None:
+            self.forms = Forms()
+        return self.forms.lane_for(&self.lane, agreement)
+
+    cdef subscription_t *subscription(self, conn_t *conn) noexcept:
+        """Where the two meet; NULL: they don't."""
+        cdef subscription_t *found = lane_subscription(&self.lane, conn)
+        cdef CompressedLane lane
+        if found == NULL and self.forms is not None:
+            for one in self.forms.lanes:
+                lane = one
+                found = lane_subscription(&lane.lane, conn)
+                if found != NULL:
+                    break
+        return found
+
+    cdef uint32_t count(self) noexcept:
+        """Subscribers, of whatever form."""
+        cdef uint32_t count = self.lane.count
+        cdef CompressedLane lane
+        if self.forms is not None:
+            for one in self.forms.lanes:
+                lane = one
+                count += lane.lane.count
+        return count
+
+    @property
+    def compression(self):
+        """What compressing has cost and saved; None: nothing was compressed."""
+        cdef Forms forms = self.forms
+        if forms is None or forms.messages == 0:
+            return None
+        return CompressionCounts(
+            messages=forms.messages,
+            bytes_before=forms.bytes_before,
+            bytes_after=forms.bytes_after,
+            seconds=forms.nanoseconds / 1e9,
+        )
 
     # -- history -----------------------------------------------------------------------
 

@@ -30,7 +30,6 @@ from .lane cimport (
     conn_t,
     gap_t,
     gap_take,
-    lane_subscription,
     lane_t,
     member_owes,
     member_t,
@@ -479,10 +478,12 @@ cdef class Connection(Reading):
         found = self.hub._channels.get(channel)
         if found is None or self.conn == NULL:
             return 0
-        subscription = lane_subscription(&found.lane, self.conn)
+        subscription = found.subscription(self.conn)
         if subscription == NULL:
             return 0
-        return member_lag(&found.lane, &found.lane.members[subscription.index])
+        return member_lag(
+            subscription.lane, &subscription.lane.members[subscription.index]
+        )
 
     def publish(
         self,
@@ -491,12 +492,13 @@ cdef class Connection(Reading):
         *,
         str key=None,
         bint include_self=False,
+        compress=None,
     ) -> None:
         """Send a message to every subscriber of a channel, but not to this
         connection."""
         self.check("publish()")
         self.hub.publish_local(
-            channel, message, NULL if include_self else self.conn, key
+            channel, message, NULL if include_self else self.conn, key, compress
         )
 
     # -- tasks -------------------------------------------------------------------------

@@ -81,18 +81,26 @@ cdef class Deflate:
     cdef Agreement _choose(self, dict parameters)
     cdef Agreement _agreement(self)
     cdef Agreement _settle(self, Agreement agreement)
-    cdef size_t compress(
-        self,
-        int window_bits,
-        const uint8_t *data,
-        size_t length,
-        uint8_t *out,
-        size_t room,
-    ) noexcept nogil
-    cdef bint wants(self, size_t length) noexcept nogil
+    cdef fastws_deflater *_deflater(self, int window_bits) noexcept nogil
+    cdef bint wants(self, const payload_t *payload) noexcept nogil
     cdef bint shrink(self, payload_t *payload, int window_bits) noexcept
+    cdef bint _compress(
+        self,
+        payload_t *payload,
+        fastws_deflater *deflater,
+        size_t room,
+        bint keep_context,
+    ) noexcept
     cdef void release(self) noexcept
     cdef bint _reserve(self, size_t room) noexcept nogil
 
 
-cdef size_t deflate_bound(size_t length) noexcept nogil
+cdef class Context:
+    """A compressor that remembers: a message refers to those before it, back to the
+    last restart."""
+
+    cdef Deflate deflate
+    cdef fastws_deflater *deflater
+
+    cdef bint shrink(self, payload_t *payload) noexcept
+    cdef void restart(self) noexcept

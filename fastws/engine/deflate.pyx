@@ -31,12 +31,14 @@ from .csrc cimport (
     fastws_deflate_tail,
     fastws_deflater_free,
     fastws_deflater_new,
+    fastws_deflater_reset,
     fastws_inflate,
     fastws_inflater_free,
     fastws_inflater_is_complete,
     fastws_inflater_new,
     fastws_inflater_reset,
 )
+from .payload cimport COMPRESS_ALWAYS, COMPRESS_AS_RULED
 
 import re
 
@@ -183,11 +185,6 @@ cdef void inflating_drop(inflating_t *self) noexcept nogil:
     else:
         fastws_inflater_free(stream)
         native().inflaters -= 1
-
-
-cdef size_t deflate_bound(size_t length) noexcept nogil:
-    """Room that every message of this length fits into."""
-    return fastws_deflate_bound(length)
 
 
 # -- negotiation -----------------------------------------------------------------------
@@ -361,57 +358,58 @@ cdef class Deflate:
 
     # -- compressing
 
-    cdef size_t compress(
-        self,
-        int window_bits,
-        const uint8_t *data,
-        size_t length,
-        uint8_t *out,
-        size_t room,
-    ) noexcept nogil:
-        """One message that refers to nothing before it; 0: it did not fit, the peer
-        wants a window that zlib does not write, or there is no memory."""
+    cdef fastws_deflater *_deflater(self, int window_bits) noexcept nogil:
+        """NULL: the peer wants a window that zlib does not write, or no memory."""
         cdef streams_t *streams = &self.streams
         if window_bits < FASTWS_WINDOW_BITS_MIN:
-            return 0
+            return NULL
         if streams.deflaters[window_bits] == NULL:
             streams.deflaters[window_bits] = fastws_deflater_new(
                 streams.level, window_bits, streams.memory_level
             )
-            if streams.deflaters[window_bits] == NULL:
-                return 0
-            native().deflaters += 1
-        return fastws_deflate_message(
-            streams.deflaters[window_bits], data, length, out, room, False
-        )
+            if streams.deflaters[window_bits] != NULL:
+                native().deflaters += 1
+        return streams.deflaters[window_bits]
 
-    cdef bint wants(self, size_t length) noexcept nogil:
-        """Whether a message of this length is compressed when nobody says."""
-        return self.threshold <= length <= self.most
+    cdef bint wants(self, const payload_t *payload) noexcept nogil:
+        """Whether its author or the rule would have the message compressed."""
+        if payload.compress == COMPRESS_AS_RULED:
+            return self.threshold <= payload.length <= self.most
+        return payload.compress == COMPRESS_ALWAYS
 
     cdef bint shrink(self, payload_t *payload, int window_bits) noexcept:
-        """Put a message's compressed bytes in the place of its own, until ``release``.
-        False: it would not get smaller, and nothing has changed.
+        """Put a message's compressed bytes, which refer to no other message, in the
+        place of its own, until ``release``. False: it would not get smaller, and
+        nothing has changed."""
+        # Into this fits what is smaller by a byte, and the tail that isn't sent.
+        return self._compress(
+            payload, self._deflater(window_bits), payload.length + TAIL, False
+        )
 
-        For a large one the GIL is released, unless its bytes could change meanwhile.
-        """
+    cdef bint _compress(
+        self,
+        payload_t *payload,
+        fastws_deflater *deflater,
+        size_t room,
+        bint keep_context,
+    ) noexcept:
+        """For a large message the GIL is released, unless its bytes could change
+        meanwhile."""
         cdef counters_t *counters = self.streams.counters
         cdef size_t length = payload.length
-        # Into this fits what is smaller by a byte, and the tail that isn't sent.
-        cdef size_t room = length + TAIL
         cdef size_t written
         cdef uint64_t start
-        if length == 0 or not self._reserve(room):
+        if length == 0 or deflater == NULL or not self._reserve(room):
             return False
         start = _nanoseconds()
         if length >= RELEASED_FROM and not payload.viewed:
             with nogil:
-                written = self.compress(
-                    window_bits, payload.data, length, self.scratch, room
+                written = fastws_deflate_message(
+                    deflater, payload.data, length, self.scratch, room, keep_context
                 )
         else:
-            written = self.compress(
-                window_bits, payload.data, length, self.scratch, room
+            written = fastws_deflate_message(
+                deflater, payload.data, length, self.scratch, room, keep_context
             )
         counters.compress_nanoseconds += _nanoseconds() - start
         counters.compress_bytes_in += length
@@ -442,6 +440,36 @@ cdef class Deflate:
             free(self.scratch)
             self.scratch = NULL
             self.scratch_room = 0
+
+
+cdef class Context:
+    def __cinit__(self, Deflate deflate, int window_bits):
+        self.deflate = deflate
+        self.deflater = fastws_deflater_new(
+            deflate.streams.level, window_bits, deflate.streams.memory_level
+        )
+        if self.deflater == NULL:
+            raise MemoryError
+        native().deflaters += 1
+
+    def __dealloc__(self):
+        if self.deflater != NULL:
+            fastws_deflater_free(self.deflater)
+            native().deflaters -= 1
+
+    cdef bint shrink(self, payload_t *payload) noexcept:
+        """As ``Deflate.shrink``, but also where it gets no smaller: the messages behind
+        it refer to it. False: no memory, and nothing refers to it."""
+        return self.deflate._compress(
+            payload,
+            self.deflater,
+            fastws_deflate_bound(payload.length) + TAIL,
+            True,
+        )
+
+    cdef void restart(self) noexcept:
+        """The next message refers to nothing before it."""
+        fastws_deflater_reset(self.deflater)
 
 
 cdef uint64_t _nanoseconds() noexcept nogil:

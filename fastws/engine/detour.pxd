@@ -5,7 +5,7 @@ from .counters cimport counters_t
 from .lane cimport lane_t, member_t
 
 
-cdef void member_skip(
+cdef bint member_skip(
     counters_t *counters, lane_t *lane, member_t *member
 ) noexcept nogil
 cdef bint member_heal(
@@ -30,5 +30,6 @@ cdef void detour_finish(
 cdef void detour_miss(
     counters_t *counters, lane_t *lane, member_t *member
 ) noexcept nogil
+cdef bint detour_over(const lane_t *lane, const member_t *member) noexcept nogil
 cdef size_t member_lag(const lane_t *lane, const member_t *member) noexcept nogil
 cdef uint64_t member_unsent(const lane_t *lane, const member_t *member) noexcept nogil

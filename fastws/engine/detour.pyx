@@ -13,6 +13,10 @@ It is on the log again, at its head, as soon as nothing is left on its detour, a
 everything published meanwhile was on the detour too, no frame comes twice and none is
 passed over in silence. What is passed over is counted: frames from the start of the
 detour to where it stands, without those that leave this connection out and those sent.
+
+A member of a cohort that has missed a frame of its context can read none behind it. It
+stays on its detour, where every frame is one that refers to nothing, until it is taken
+to another lane.
 """
 
 from libc.stdint cimport uint32_t
@@ -22,8 +26,10 @@ from .history cimport history_bytes_from, history_find
 from .keyed cimport keyed_bytes_from, keyed_new, keyed_reach
 from .lane cimport (
     DETOUR_KEYED,
+    DETOUR_LEAVING,
     DETOUR_RECOVERY,
     DETOUR_REFILL,
+    LANE_COHORT,
     MEMBER_DETOUR,
     conn_t,
     detour_of,
@@ -70,14 +76,23 @@ cdef void _missed(
 # -- leaving the log -------------------------------------------------------------------
 
 
-cdef void member_skip(
+cdef bint member_skip(
     counters_t *counters, lane_t *lane, member_t *member
 ) noexcept nogil:
-    """To the head."""
+    """To the head. False: no memory."""
     cdef uint64_t frames = member_unsent(lane, member)
-    member_move_on(lane, member, lane.log.next)
+    cdef detour_t *detour
+    if lane.kind == LANE_COHORT:
+        detour = <detour_t *>calloc(1, sizeof(detour_t))
+        if detour == NULL:
+            return False
+        detour.kind = DETOUR_LEAVING
+        member_detour(lane, member, detour)
+    else:
+        member_move_on(lane, member, lane.log.next)
     counters.lag_skips += 1
     _missed(counters, lane, member, frames)
+    return True
 
 
 cdef bint member_heal(
@@ -85,7 +100,11 @@ cdef bint member_heal(
 ) noexcept nogil:
     """To the newest frame of each key. False: no memory for them."""
     cdef uint64_t index = member.next
-    cdef detour_t *detour = <detour_t *>calloc(1, sizeof(detour_t))
+    cdef detour_t *detour
+    if lane.kind == LANE_COHORT and lane.keyed == NULL:
+        # There was no memory for it; its log's frames can't be read out of order.
+        return False
+    detour = <detour_t *>calloc(1, sizeof(detour_t))
     if detour == NULL:
         return False
     detour.kind = DETOUR_KEYED
@@ -152,6 +171,8 @@ cdef bint member_recover(
 cdef inline uint64_t _end(const lane_t *lane, const detour_t *detour) noexcept nogil:
     if detour.kind == DETOUR_KEYED:
         return lane.log.next
+    if detour.kind == DETOUR_LEAVING:
+        return detour.position
     return lane.history.last + 1
 
 
@@ -180,7 +201,7 @@ cdef void detour_move(
     detour.position = position
     detour.delivered += frames
     _account(counters, lane, member, detour)
-    if position == _end(lane, detour):
+    if position == _end(lane, detour) and lane.kind != LANE_COHORT:
         if detour.kind == DETOUR_REFILL:
             counters.lag_refills += 1
         member_return(lane, member)
@@ -201,7 +222,16 @@ cdef void detour_miss(
     counters.lag_refill_misses += 1
     detour.position = _end(lane, detour)
     _account(counters, lane, member, detour)
-    member_return(lane, member)
+    if lane.kind == LANE_COHORT:
+        detour.kind = DETOUR_LEAVING
+    else:
+        member_return(lane, member)
+
+
+cdef bint detour_over(const lane_t *lane, const member_t *member) noexcept nogil:
+    """Of a cohort's member on a detour: nothing on it is owed any more."""
+    cdef const detour_t *detour = detour_of(member)
+    return detour.position == _end(lane, detour)
 
 
 # -- looking ---------------------------------------------------------------------------
@@ -215,6 +245,8 @@ cdef size_t member_lag(const lane_t *lane, const member_t *member) noexcept nogi
     detour = detour_of(member)
     if detour.kind == DETOUR_KEYED:
         return keyed_bytes_from(lane.keyed, detour.position)
+    if detour.kind == DETOUR_LEAVING:
+        return 0
     return history_bytes_from(lane.history, detour.position)
 
 
@@ -227,5 +259,7 @@ cdef uint64_t member_unsent(const lane_t *lane, const member_t *member) noexcept
             lane.log.next - member.next - _left_out(lane, member.conn, member.next)
         )
     detour = detour_of(member)
+    if detour.kind == DETOUR_LEAVING:
+        return 0
     known = detour.start + detour.delivered + detour.excluded + detour.skipped
     return _end(lane, detour) - known

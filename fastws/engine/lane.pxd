@@ -22,6 +22,7 @@ cdef enum ConnectionFlag:
     CONN_BATCH = 64     # its bytes are being read: written when the batch ends
     CONN_PINGED = 128   # a ping of ours is among the urgent bytes
     CONN_LISTED = 256   # in the hub's list of linked connections to visit
+    CONN_COHORT = 512   # it reads a cohort's context: nothing else may be compressed
 
 
 cdef enum Note:
@@ -59,6 +60,13 @@ cdef enum Detour:
     DETOUR_KEYED = 0        # the newest frame of each key
     DETOUR_REFILL = 1       # from history, because it was slow
     DETOUR_RECOVERY = 2     # from history, because it was away
+    DETOUR_LEAVING = 3      # nothing: it has lost the cohort's context and goes
+
+
+cdef enum LaneKind:
+    LANE_PLAIN = 0
+    LANE_COMPRESSED = 1     # each frame refers to nothing before it
+    LANE_COHORT = 2         # frames refer to those before them, for its members only
 
 
 ctypedef struct detour_t:
@@ -125,6 +133,7 @@ ctypedef struct lane_t:
     uint8_t marked          # in the hub's queue
     uint8_t walking
     uint8_t gathering       # has frames that wait for the end of a batch window
+    uint8_t kind            # see LaneKind
     lane_t *next            # in the hub's queue
     # -- what cursors on a detour read
     uint32_t detours
@@ -168,6 +177,7 @@ ctypedef struct conn_t:
 
 cdef bint lane_join(lane_t *lane, conn_t *conn) noexcept nogil
 cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil
+cdef bint lane_move(lane_t *lane, uint32_t index, lane_t *other) noexcept nogil
 cdef subscription_t *lane_subscription(lane_t *lane, conn_t *conn) noexcept nogil
 cdef void member_stand(lane_t *lane, member_t *member) noexcept nogil
 cdef void member_move_on(lane_t *lane, member_t *member, uint64_t index) noexcept nogil

@@ -81,14 +81,7 @@ cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil:
         lane_trim(lane)
     if conn.gaps != NULL:
         _forget_gap(conn, lane)
-    lane.count -= 1
-    if index != lane.count:
-        # The walk runs downwards, so what moves into the gap was visited already or
-        # stays before it; a second visit finds nothing owed.
-        member[0] = lane.members[lane.count]
-        member.conn.subscriptions[member.slot].index = index
-    if lane.walk > lane.count:
-        lane.walk = lane.count
+    _remove(lane, index)
     conn.subscription_count -= 1
     if slot != conn.subscription_count:
         moved_subscription = &conn.subscriptions[conn.subscription_count]
@@ -98,8 +91,48 @@ cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil:
         free(conn.subscriptions)
         conn.subscriptions = NULL
         conn.subscription_room = 0
-    _shrink(lane)
     native().members -= 1
+
+
+cdef void _remove(lane_t *lane, uint32_t index) noexcept nogil:
+    """Of the two sides, the lane's."""
+    cdef member_t *member = &lane.members[index]
+    lane.count -= 1
+    if index != lane.count:
+        # The walk runs downwards, so what moves into the gap was visited already or
+        # stays before it; a second visit finds nothing owed.
+        member[0] = lane.members[lane.count]
+        member.conn.subscriptions[member.slot].index = index
+    if lane.walk > lane.count:
+        lane.walk = lane.count
+    _shrink(lane)
+
+
+cdef bint lane_move(lane_t *lane, uint32_t index, lane_t *other) noexcept nogil:
+    """The member at ``index``, which is owed nothing any more, goes on at the head of
+    another lane of its channel. False: no memory."""
+    cdef member_t *member = &lane.members[index]
+    cdef conn_t *conn = member.conn
+    cdef uint32_t slot = member.slot
+    cdef gap_t *gap = conn.gaps
+    if not _reserve_member(other):
+        return False
+    if member.standing == MEMBER_DETOUR:
+        member_return(lane, member)
+    while gap != NULL:
+        if gap.lane == lane:
+            gap.lane = other
+        gap = gap.next
+    _remove(lane, index)
+    member = &other.members[other.count]
+    member.conn = conn
+    member.next = other.log.next
+    member.slot = slot
+    member.standing = MEMBER_ON_LOG
+    conn.subscriptions[slot].lane = other
+    conn.subscriptions[slot].index = other.count
+    other.count += 1
+    return True
 
 
 cdef void _shrink(lane_t *lane) noexcept nogil:
@@ -169,7 +202,7 @@ cdef void member_return(lane_t *lane, member_t *member) noexcept nogil:
     lane.detours -= 1
     if detour.kind == DETOUR_KEYED:
         lane.healing -= 1
-        if lane.healing == 0:
+        if lane.healing == 0 and lane.kind != LANE_COHORT:
             keyed_free(lane.keyed)
             lane.keyed = NULL
     free(detour)
@@ -228,4 +261,6 @@ cdef void lane_free(lane_t *lane) noexcept nogil:
     free(lane.members)
     lane.members = NULL
     lane.room = 0
+    keyed_free(lane.keyed)
+    lane.keyed = NULL
     log_free(&lane.log)

@@ -38,6 +38,16 @@ cdef void frame_write(uint8_t *frame, const payload_t *payload) noexcept nogil:
         memcpy(frame + header, payload.data, payload.length)
 
 
+cdef uint8_t wish_of(object compress) except 255:
+    if compress is None:
+        return COMPRESS_AS_RULED
+    if compress is True:
+        return COMPRESS_ALWAYS
+    if compress is False:
+        return COMPRESS_NEVER
+    raise TypeError(f"compress must be None, True or False, not {compress!r}")
+
+
 cdef object payload_open(payload_t *payload, object message):
     """Fill ``payload``; what is returned owns the bytes and must outlive them.
 
@@ -46,6 +56,7 @@ cdef object payload_open(payload_t *payload, object message):
     """
     cdef Py_ssize_t length = 0
     payload.viewed = False
+    payload.compress = COMPRESS_AS_RULED
     if isinstance(message, str):
         payload.opcode = FASTWS_OP_TEXT
         if PyUnicode_IS_COMPACT_ASCII(message):

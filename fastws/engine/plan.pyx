@@ -10,6 +10,7 @@ from .history cimport history_find, history_t, kept_t
 from .keyed cimport keyed_find, keyed_t, pinned_t
 from .lane cimport (
     DETOUR_KEYED,
+    DETOUR_LEAVING,
     MEMBER_DETOUR,
     NOTE_LAGGED,
     SLOW_CLOSE,
@@ -56,6 +57,8 @@ cdef bint _load(
         return _load_log(source, conn, planned)
     if source.detour.kind == DETOUR_KEYED:
         return _load_keyed(writer, source, conn, planned)
+    if source.detour.kind == DETOUR_LEAVING:
+        return False
     return _load_history(writer, source, conn, planned)
 
 

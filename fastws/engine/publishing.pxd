@@ -28,13 +28,14 @@ cdef class Publishing(Roster):
     cdef bint recover(self, conn_t *conn, Channel channel, object since) except? True
     cdef Channel depart(self, conn_t *conn, str name)
     cdef int depart_all(self, conn_t *conn) except -1
+    cdef int _left(self, Channel channel, lane_t *lane) except -1
     cdef list channel_names(self, const conn_t *conn)
     cdef int _gather_everyone(self) except -1
     cdef int expire(self) except -1
     cdef int _expire_later(self, Channel channel) except -1
     # -- publishing
     cdef int publish_local(
-        self, str name, object message, conn_t *excluded, str key
+        self, str name, object message, conn_t *excluded, str key, object compress
     ) except -1
     cdef int _publish(
         self, Channel channel, payload_t *payload, conn_t *excluded, str key
@@ -47,25 +48,12 @@ cdef class Publishing(Roster):
         str key,
         uint64_t key_id,
     ) except -1
-    cdef int _append_to_lane(
-        self,
-        Channel channel,
-        payload_t *payload,
-        conn_t *excluded,
-        uint64_t key,
-    ) except -1
-    cdef int _keep_for_slow(
-        self,
-        lane_t *lane,
-        const uint8_t *frame,
-        uint32_t size,
-        uint64_t key,
-        conn_t *excluded,
-    ) except -1
     cdef int _flush_at_once(self) except -1
     # -- batching
     cdef int _open_window(self, Channel channel) except -1
+    cdef size_t _gather(self, lane_t *lane) noexcept
     cdef int _close_window(self, Channel channel) except -1
+    cdef int _stop_gathering(self, lane_t *lane) except -1
     cdef int _collect(self, Channel channel, payload_t *payload) except -1
     cdef int _send_array(self, Channel channel) except -1
     cdef int send_arrays(self, const conn_t *conn) except -1

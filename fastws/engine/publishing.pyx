@@ -6,11 +6,14 @@ Base of Hub, which writes what is owed.
 from cpython.object cimport PyObject
 from libc.stdlib cimport free
 
+from .append cimport lane_unflushed, lanes_append, lanes_mark
 from .batch cimport check_array_item
 from .channel cimport Rule
+from .cohort cimport cohort_left, lane_emptied
 from .csrc cimport FASTWS_OP_TEXT
 from .detour cimport member_recover, member_unsent
-from .flush cimport clock_nanoseconds, flush_slice, mark_lane, unmark_lane
+from .flush cimport clock_nanoseconds, flush_slice, mark_lane
+from .forms cimport CompressedLane, Forms
 from .history cimport (
     history_expire,
     history_find,
@@ -18,30 +21,27 @@ from .history cimport (
     history_reserve,
     history_t,
 )
-from .keyed cimport keyed_put
 from .lane cimport (
-    MEMBER_DETOUR,
-    detour_of,
+    CONN_COHORT,
+    LANE_COHORT,
     lane_join,
     lane_leave,
-    lane_subscription,
-    lane_trim,
     member_owes,
-    member_t,
     no_limit,
     subscription_t,
 )
-from .log cimport log_append, log_bytes_from
 from .payload cimport (
     Encoded,
     frame_size,
     frame_write,
     payload_close,
     payload_open,
+    wish_of,
 )
 from .roster cimport Owner, this_thread
 from .writer cimport mark_dirty, writer_reserve_sources
 
+import logging
 from dataclasses import replace
 from heapq import heappop, heappush
 
@@ -53,14 +53,15 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
 
 
+_LOGGER = logging.getLogger("fastws")
+
+
 cdef enum:
     # Unflushed bytes of a lane at which publishing flushes at once.
     FLUSH_AT_ONCE = 262144
     MOST_KEY_BYTES = 255
     # A frame's place in its segment is a number of 32 bits.
     MOST_BYTES = 0x7FFFFF00
-    # Subscribers under which a channel's log begins with little memory.
-    FEW = 16
 
 
 cdef class Publishing(Roster):
@@ -116,7 +117,9 @@ cdef class Publishing(Roster):
     cdef int _join(self, conn_t *conn, Channel channel) except -1:
         if not (
             writer_reserve_sources(&self.writer, conn.subscription_count + 1)
-            and lane_join(&channel.lane, conn)
+            and lane_join(
+                channel.lane_for((<Owner>conn.owner).agreement, conn.flags), conn
+            )
         ):
             raise MemoryError
         return 0
@@ -124,7 +127,7 @@ cdef class Publishing(Roster):
     cdef Channel join(self, conn_t *conn, str name):
         """Subscribe; None when the connection was subscribed already."""
         cdef Channel channel = self._channel(name)
-        if lane_subscription(&channel.lane, conn) != NULL:
+        if channel.subscription(conn) != NULL:
             return None
         # What is being gathered was published before.
         self._send_array(channel)
@@ -135,12 +138,13 @@ cdef class Publishing(Roster):
         """Owe a new subscriber everything behind a position; False: it is not all
         there, and nothing is owed."""
         cdef uint64_t number = channel.covers(since)
-        cdef lane_t *lane = &channel.lane
+        cdef subscription_t *subscription = channel.subscription(conn)
+        cdef lane_t *lane = subscription.lane
         if number == 0:
             return False
         self.writer.sequence += 1
         if not member_recover(
-            lane, &lane.members[lane.count - 1], number, self.writer.sequence
+            lane, &lane.members[subscription.index], number, self.writer.sequence
         ):
             raise MemoryError
         mark_dirty(&self.writer, conn)
@@ -151,31 +155,42 @@ cdef class Publishing(Roster):
         """Unsubscribe; None when the connection was not subscribed."""
         cdef Channel channel = self._channels.get(name)
         cdef subscription_t *subscription
+        cdef lane_t *lane
         if channel is None:
             return None
-        subscription = lane_subscription(&channel.lane, conn)
+        subscription = channel.subscription(conn)
         if subscription == NULL:
             return None
+        lane = subscription.lane
         self._send_array(channel)
-        if member_owes(&channel.lane, &channel.lane.members[subscription.index]):
+        if member_owes(lane, &lane.members[subscription.index]):
             # What was published before goes out, unless the peer is too slow for it.
             self.visit_now(conn)
             self.counters.data.frames_lost += member_unsent(
-                &channel.lane, &channel.lane.members[subscription.index]
+                lane, &lane.members[subscription.index]
             )
-        lane_leave(&channel.lane, subscription.index)
-        self.retire(channel)
+        lane_leave(lane, subscription.index)
+        if lane.kind == LANE_COHORT:
+            cohort_left(conn, &self.writer)
+        self._left(channel, lane)
         return channel
 
     cdef int depart_all(self, conn_t *conn) except -1:
         cdef subscription_t *subscription
+        cdef lane_t *lane
         cdef Channel channel
         while conn.subscription_count:
             subscription = &conn.subscriptions[conn.subscription_count - 1]
-            channel = <Channel>subscription.lane.channel
-            lane_leave(&channel.lane, subscription.index)
-            self.retire(channel)
+            lane = subscription.lane
+            channel = <Channel>lane.channel
+            lane_leave(lane, subscription.index)
+            self._left(channel, lane)
+        conn.flags &= ~<uint32_t>CONN_COHORT
         return 0
+
+    cdef int _left(self, Channel channel, lane_t *lane) except -1:
+        lane_emptied(channel, lane, &self.writer)
+        return self.retire(channel)
 
     cdef list channel_names(self, const conn_t *conn):
         """What the connection is subscribed to."""
@@ -193,15 +208,12 @@ cdef class Publishing(Roster):
 
     cdef int retire(self, Channel channel) except -1:
         """A channel without subscribers and without anything to keep costs nothing."""
-        cdef lane_t *lane = &channel.lane
-        if lane.count:
+        cdef history_t *history = channel.lane.history
+        if channel.count():
             return 0
         channel.texts = None
         self._close_window(channel)
-        unmark_lane(&self.writer, lane)
-        lane.flushed = lane.log.next
-        lane_trim(lane)
-        if lane.history != NULL and lane.history.count:
+        if history != NULL and history.count:
             return 0
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
@@ -243,22 +255,31 @@ cdef class Publishing(Roster):
     # -- publishing --------------------------------------------------------------------
 
     def publish(
-        self, str channel not None, message, *, str key=None, Owner exclude=None
+        self,
+        str channel not None,
+        message,
+        *,
+        str key=None,
+        Owner exclude=None,
+        compress=None,
     ) -> None:
         """Send a message to every subscriber of a channel. From any thread."""
         if this_thread() != self.thread:
             _key_id(key)
+            wish_of(compress)
             self.loop.call_soon_threadsafe(
-                self._publish_later, channel, _frozen(message), key, exclude
+                self._publish_later, channel, _frozen(message), key, exclude, compress
             )
             return
         self.publish_local(
-            channel, message, NULL if exclude is None else exclude.conn, key
+            channel, message, NULL if exclude is None else exclude.conn, key, compress
         )
 
-    def _publish_later(self, str channel, message, str key, Owner exclude) -> None:
+    def _publish_later(
+        self, str channel, message, str key, Owner exclude, compress
+    ) -> None:
         self.publish_local(
-            channel, message, NULL if exclude is None else exclude.conn, key
+            channel, message, NULL if exclude is None else exclude.conn, key, compress
         )
 
     def publish_batch(self, items) -> None:
@@ -284,7 +305,12 @@ cdef class Publishing(Roster):
             self._publish(self._channels.get(name), &encoded.payload, NULL, key)
 
     def publish_confirmed(
-        self, str channel not None, message, str key=None, str idempotency_key=None
+        self,
+        str channel not None,
+        message,
+        str key=None,
+        str idempotency_key=None,
+        compress=None,
     ):
         """Publish, and say where the message stands in the channel's history."""
         cdef Channel found
@@ -294,7 +320,7 @@ cdef class Publishing(Roster):
             receipt = self.receipts.find(channel, idempotency_key, self.clock())
             if receipt is not None:
                 return replace(receipt, duplicate=True)
-        self.publish_local(channel, message, NULL, key)
+        self.publish_local(channel, message, NULL, key, compress)
         found = self._channels.get(channel)
         if found is None or found.lane.history == NULL:
             receipt = Receipt(None, None, "nothing")
@@ -304,18 +330,21 @@ cdef class Publishing(Roster):
             self.receipts.keep(channel, idempotency_key, self.clock(), receipt)
         return receipt
 
-    def broadcast(self, message, *, Owner exclude=None) -> None:
+    def broadcast(self, message, *, Owner exclude=None, compress=None) -> None:
         """Send a message to every connection. From any thread."""
         cdef payload_t payload
         if this_thread() != self.thread:
+            wish_of(compress)
             self.loop.call_soon_threadsafe(
-                self._broadcast_later, _frozen(message), exclude
+                self._broadcast_later, _frozen(message), exclude, compress
             )
             return
         if self._everyone is None:
             self._gather_everyone()
         _owner = payload_open(&payload, message)
         try:
+            if compress is not None:
+                payload.compress = wish_of(compress)
             _check(self._everyone, message, &payload, False)
             self._publish(
                 self._everyone,
@@ -339,11 +368,11 @@ cdef class Publishing(Roster):
                 self._join(conn, self._everyone)
         return 0
 
-    def _broadcast_later(self, message, Owner exclude) -> None:
-        self.broadcast(message, exclude=exclude)
+    def _broadcast_later(self, message, Owner exclude, compress) -> None:
+        self.broadcast(message, exclude=exclude, compress=compress)
 
     cdef int publish_local(
-        self, str name, object message, conn_t *excluded, str key
+        self, str name, object message, conn_t *excluded, str key, object compress
     ) except -1:
         cdef payload_t payload
         cdef Channel channel = self._lasting(name)
@@ -351,6 +380,8 @@ cdef class Publishing(Roster):
         # now, not on the day that somebody listens.
         _owner = payload_open(&payload, message)
         try:
+            if compress is not None:
+                payload.compress = wish_of(compress)
             _check(channel, message, &payload, excluded != NULL)
             self._publish(channel, &payload, excluded, key)
         finally:
@@ -377,23 +408,26 @@ cdef class Publishing(Roster):
         str key,
         uint64_t key_id,
     ) except -1:
-        """One frame for the channel's history and log: no work per subscriber."""
+        """One frame for the channel's history and for the log of each lane: no work per
+        subscriber."""
         cdef history_t *history = channel.lane.history
         cdef size_t size = frame_size(payload)
         cdef uint8_t *kept = NULL
+        cdef bint has_subscribers = channel.lane.count or channel.count()
+        cdef size_t unflushed
         if history != NULL:
             kept = history_reserve(history, size)
             if kept == NULL:
                 raise MemoryError
             frame_write(kept, payload)
-        if channel.lane.count:
+        if has_subscribers:
             try:
-                self._append_to_lane(channel, payload, excluded, key_id)
+                lanes_append(channel, payload, excluded, key_id, &self.writer)
             except MemoryError:
                 free(kept)
                 raise
         if history != NULL:
-            if channel.lane.count == 0:
+            if not has_subscribers:
                 self.writer.sequence += 1
             history_push(
                 history,
@@ -406,79 +440,17 @@ cdef class Publishing(Roster):
             )
             self._expire_later(channel)
         channel.number += 1
-        if channel.lane.count == 0:
+        if not has_subscribers:
             return 0
         if channel.rule.batch is not None and self.loop is not None:
-            return self._open_window(channel)
-        mark_lane(&self.writer, &channel.lane)
-        if not self.awake:
-            self.wake()
-        if _unflushed(&channel.lane) > FLUSH_AT_ONCE:
-            self._flush_at_once()
-        return 0
-
-    cdef int _append_to_lane(
-        self,
-        Channel channel,
-        payload_t *payload,
-        conn_t *excluded,
-        uint64_t key,
-    ) except -1:
-        cdef lane_t *lane = &channel.lane
-        cdef size_t size = frame_size(payload)
-        cdef uint8_t *frame
-        lane.log.small = lane.count < FEW
-        frame = log_append(
-            &lane.log,
-            size,
-            self.writer.sequence + 1,
-            channel.number + 1,
-            0 if excluded == NULL else excluded.serial,
-            key,
-            0 if excluded == NULL else excluded.excluded,
-            self.writer.tick,
-        )
-        if frame == NULL:
-            raise MemoryError
-        self.writer.sequence += 1
-        frame_write(frame, payload)
-        if excluded != NULL:
-            excluded.excluded = self.writer.sequence
-        if lane.detours:
-            self._keep_for_slow(lane, frame, <uint32_t>size, key, excluded)
-        return 0
-
-    cdef int _keep_for_slow(
-        self,
-        lane_t *lane,
-        const uint8_t *frame,
-        uint32_t size,
-        uint64_t key,
-        conn_t *excluded,
-    ) except -1:
-        """What cursors on a detour need to know of the log's newest frame."""
-        cdef subscription_t *subscription
-        cdef member_t *member
-        if excluded != NULL:
-            subscription = lane_subscription(lane, excluded)
-            if subscription != NULL:
-                member = &lane.members[subscription.index]
-                if member.standing == MEMBER_DETOUR:
-                    detour_of(member).excluded += 1
-        if lane.keyed != NULL:
-            # Without memory the key is missed, and counted as such.
-            keyed_put(
-                lane.keyed,
-                lane.log.next - 1,
-                self.writer.sequence,
-                key,
-                0 if excluded == NULL else excluded.serial,
-                frame,
-                size,
-            )
-            self.counters.data.keys_dropped += lane.keyed.dropped
-            lane.keyed.dropped = 0
-        return 0
+            self._open_window(channel)
+        else:
+            unflushed = lanes_mark(channel, &self.writer)
+            if not self.awake:
+                self.wake()
+            if unflushed > FLUSH_AT_ONCE:
+                self._flush_at_once()
+        return 0 if channel.forms is None else _look_back(channel)
 
     cdef int _flush_at_once(self) except -1:
         """Memory is bounded by writing early, for one slice of time in each tick. Only
@@ -496,20 +468,30 @@ cdef class Publishing(Roster):
     cdef int _open_window(self, Channel channel) except -1:
         """The channel's frames leave at the end of the window, or when they are
         many."""
-        cdef lane_t *lane = &channel.lane
+        cdef CompressedLane lane
+        cdef size_t most
         if channel.window is None:
             channel.window = self.loop.call_later(
                 channel.rule.batch, self._window_over, channel
             )
         if channel.texts is not None:
             return 0
-        if not lane.gathering:
-            lane.gathering = True
-            self.writer.gathering += 1
-        if _unflushed(lane) > FLUSH_AT_ONCE:
+        most = self._gather(&channel.lane)
+        if channel.forms is not None:
+            for one in channel.forms.lanes:
+                lane = one
+                most = max(most, self._gather(&lane.lane))
+        if most > FLUSH_AT_ONCE:
             self._close_window(channel)
             self._flush_at_once()
         return 0
+
+    cdef size_t _gather(self, lane_t *lane) noexcept:
+        """Its frames wait; how many bytes there are."""
+        if lane.count and not lane.gathering:
+            lane.gathering = True
+            self.writer.gathering += 1
+        return lane_unflushed(lane)
 
     def _window_over(self, Channel channel) -> None:
         if channel.texts is not None:
@@ -518,10 +500,18 @@ cdef class Publishing(Roster):
             self._close_window(channel)
 
     cdef int _close_window(self, Channel channel) except -1:
-        cdef lane_t *lane = &channel.lane
+        cdef CompressedLane lane
         if channel.window is not None:
             channel.window.cancel()
             channel.window = None
+        self._stop_gathering(&channel.lane)
+        if channel.forms is not None:
+            for one in channel.forms.lanes:
+                lane = one
+                self._stop_gathering(&lane.lane)
+        return 0
+
+    cdef int _stop_gathering(self, lane_t *lane) except -1:
         if lane.gathering:
             lane.gathering = False
             self.writer.gathering -= 1
@@ -532,7 +522,7 @@ cdef class Publishing(Roster):
 
     cdef int _collect(self, Channel channel, payload_t *payload) except -1:
         """One more JSON text of the array that the window will send."""
-        if channel.lane.count == 0:
+        if channel.count() == 0:
             return 0
         if channel.texts is None:
             channel.texts = []
@@ -552,9 +542,10 @@ cdef class Publishing(Roster):
         encoded.payload.opcode = FASTWS_OP_TEXT
         channel.texts = None
         channel.texts_bytes = 0
-        self._append_to_lane(channel, &encoded.payload, NULL, 0)
+        lanes_append(channel, &encoded.payload, NULL, 0, &self.writer)
         channel.number += 1
-        return self._close_window(channel)
+        self._close_window(channel)
+        return _look_back(channel)
 
     cdef int send_arrays(self, const conn_t *conn) except -1:
         """What was published to a connection until now is to reach it."""
@@ -562,6 +553,20 @@ cdef class Publishing(Roster):
         for slot in range(conn.subscription_count):
             self._send_array(<Channel>conn.subscriptions[slot].lane.channel)
         return 0
+
+
+cdef int _look_back(Channel channel) except -1:
+    """Whoever logs may publish, so this comes when everything else is done."""
+    cdef Forms forms = channel.forms
+    if forms is not None and forms.is_a_loss():
+        _LOGGER.warning(
+            "compressing the messages of channel %r saves next to nothing: %d bytes "
+            "became %d; app.channel(..., compress=False) spares the time",
+            channel.name,
+            forms.bytes_before,
+            forms.bytes_after,
+        )
+    return 0
 
 
 cdef int _check(
@@ -609,10 +614,6 @@ cdef tuple _item(object item):
         "an item of a batch is (channel, message) or (channel, message, key), "
         f"not {item!r}"
     )
-
-
-cdef inline size_t _unflushed(const lane_t *lane) noexcept nogil:
-    return log_bytes_from(&lane.log, lane.flushed) if lane.log.count > 1 else 0
 
 
 cdef object _frozen(object message):

@@ -222,7 +222,9 @@ cdef class Reading(Writing):
         cdef Event event
         cdef uint32_t handled = 0
         # Few bytes may become many messages' work: the time is looked at each time.
-        cdef uint32_t per_look = 1 if self.agreement is not None else MESSAGES_PER_LOOK
+        cdef uint32_t per_look = (
+            1 if self.agreement is not None else MESSAGES_PER_LOOK
+        )
         cdef uint64_t start = 0
         cdef bint completed = False
         while self.phase <= CLOSING:
@@ -233,7 +235,7 @@ cdef class Reading(Writing):
                 completed = True
                 self._deliver(payload)
                 handled += 1
-                if handled % per_look == 0:
+                if handled & (per_look - 1) == 0:
                     if start == 0:
                         start = clock_nanoseconds()
                     elif clock_nanoseconds() - start >= READ_SLICE:

@@ -211,8 +211,8 @@ cdef void relieve(writer_t *writer, lane_t *lane, member_t *member) noexcept nog
         healing = member_heal(writer.counters, lane, member)
     elif lane.rule.slow == SLOW_RESUME:
         healing = member_refill(writer.counters, lane, member)
-    if not healing:
-        member_skip(writer.counters, lane, member)
+    if not healing and not member_skip(writer.counters, lane, member):
+        note(writer, member.conn, NOTE_LAGGED)
     lane_trim(lane)
 
 

@@ -57,8 +57,8 @@ cdef class Writing(Consumer):
     # -- sending
     cdef int check(self, str what) except -1
     cdef int flush_soon(self) except -1
-    cdef Sent _send(self, payload_t *payload, object compress)
-    cdef int _shrink(self, payload_t *payload, object compress) except -1
+    cdef Sent _send(self, payload_t *payload)
+    cdef int _shrink(self, payload_t *payload) except -1
     cdef Sent _pending(self)
     cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1
     cdef int _hand_over(self) except -1

@@ -24,6 +24,7 @@ from .detour cimport member_unsent
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
+    CONN_COHORT,
     CONN_FINISH,
     CONN_WATCHED,
     NOTE_BROKEN,
@@ -37,7 +38,7 @@ from .lane cimport (
     lane_t,
 )
 from .outbox cimport outbox_give, outbox_pending
-from .payload cimport payload_close, payload_open
+from .payload cimport payload_close, payload_open, wish_of
 from .roster cimport this_thread
 from .sent cimport sent_accepted, sent_pending, sent_refused
 from .visit cimport blocked
@@ -120,11 +121,13 @@ cdef class Writing(Consumer):
             return sent_refused()
         _owner = payload_open(&payload, message)
         try:
-            return self._send(&payload, compress)
+            if compress is not None:
+                payload.compress = wish_of(compress)
+            return self._send(&payload)
         finally:
             payload_close(&payload)
 
-    cdef Sent _send(self, payload_t *payload, object compress):
+    cdef Sent _send(self, payload_t *payload):
         cdef conn_t *conn = self.conn
         cdef Binding binding = self.binding
         cdef size_t pending = outbox_pending(conn.outbox)
@@ -139,7 +142,7 @@ cdef class Writing(Consumer):
             self.evict("slow consumer")
             return sent_refused()
         if self.agreement is not None:
-            self._shrink(payload, compress)
+            self._shrink(payload)
         self.hub.enqueue(conn, payload, payload.opcode, self.client)
         if self.agreement is not None:
             self.agreement.deflate.release()
@@ -151,10 +154,11 @@ cdef class Writing(Consumer):
             return self._pending()
         return sent_accepted()
 
-    cdef int _shrink(self, payload_t *payload, object compress) except -1:
-        """Compress the message if that is wanted; it refers to none before it."""
+    cdef int _shrink(self, payload_t *payload) except -1:
+        """Compress the message if that is wanted; it refers to none before it. What a
+        cohort sends to its members refers to nothing but the cohort's."""
         cdef Deflate deflate = self.agreement.deflate
-        if deflate.wants(payload.length) if compress is None else compress:
+        if not self.conn.flags & CONN_COHORT and deflate.wants(payload):
             deflate.shrink(payload, self.agreement.send_bits)
         return 0
 

@@ -1,0 +1,1 @@
+"""Internal: nothing for Python in here."""
