@@ -32,6 +32,7 @@ from .errors import (
 from .http.response import Response
 from .server import Server
 from .types import (
+    CompressionCounts,
     Message,
     Payload,
     Position,
@@ -47,6 +48,7 @@ __all__ = [
     "ChannelRule",
     "CloseCode",
     "Compression",
+    "CompressionCounts",
     "Config",
     "ConfigError",
     "Connection",

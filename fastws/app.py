@@ -92,6 +92,7 @@ class App:
         self.routes = Routes()
         self._rules: PatternTable[ChannelRule] = PatternTable(".")
         self._default_rule = ChannelRule()
+        self._has_cohorts = False
         self._listeners = Listeners()
         self.runtime = Runtime(self, _checked_lifespan(lifespan), self._listeners)
         self._channels = Channels(self.runtime)
@@ -319,8 +320,9 @@ class App:
         ``"ticks"`` is one channel, ``"room.{id}"`` every channel of that shape: a
         parameter stands for one part between dots. ``rule`` are the fields of
         ChannelRule. Declare before serving: a channel that exists keeps the rule that
-        it was made with. Raises ConfigError when the rule is wrong or the pattern is
-        taken.
+        it was made with, and a connection that is open what it has agreed on, so that
+        it joins no cohort (``compress="cohort"``) unless there was one before. Raises
+        ConfigError when the rule is wrong or the pattern is taken.
         """
         if not isinstance(pattern, str) or not pattern:
             raise TypeError(
@@ -335,7 +337,18 @@ class App:
                 )
         made = ChannelRule(**rule)
         self._rules.add(pattern, made)
+        if made.compress == "cohort":
+            self._has_cohorts = True
         return made
+
+    @property
+    def has_cohorts(self) -> bool:
+        """Whether a channel's rule says ``compress="cohort"``.
+
+        Connections that are made from then on may then agree that what they receive
+        refers to earlier messages.
+        """
+        return self._has_cohorts
 
     def rule_for(self, name: str) -> ChannelRule:
         """Give a channel's rule; ConfigError when ``strict_channels`` refuses it."""
@@ -365,21 +378,25 @@ class App:
         *,
         key: str | None = None,
         exclude: Connection[Any] | None = None,
+        compress: bool | None = None,
     ) -> None:
         """Send a message to the subscribers of a channel; callable from any thread.
 
         ``str`` goes out as text, bytes-like as binary, anything else as JSON text.
         ``key`` says what the message is about: under ``slow="latest"`` a subscriber
         that could not keep up gets the newest message of each key. ``exclude`` is a
-        connection that does not get it. Nothing happens while the App is not being
-        served. Raises ConfigError for a channel that ``strict_channels`` refuses,
-        TypeError for what has no JSON form, ValueError for a key over 255 bytes.
+        connection that does not get it. ``compress`` is about subscribers that agreed
+        to compression: ``None`` leaves it to the size of the message, ``True``
+        compresses it whatever its size, ``False`` leaves it as it is. Nothing happens
+        while the App is not being served. Raises ConfigError for a channel that
+        ``strict_channels`` refuses, TypeError for what has no JSON form, ValueError for
+        a key over 255 bytes.
         """
         if self.strict_channels:
             self.rule_for(channel)
         hub = self.runtime.hub
         if hub is not None:
-            hub.publish(channel, message, key=key, exclude=exclude)
+            hub.publish(channel, message, key=key, exclude=exclude, compress=compress)
 
     def publish_batch(self, items: Iterable[BatchItem]) -> None:
         """Publish many messages, to many channels: all of them, or none if one is
@@ -403,6 +420,7 @@ class App:
         *,
         key: str | None = None,
         idempotency_key: str | None = None,
+        compress: bool | None = None,
         timeout: float = 2.0,
     ) -> Receipt:
         """Publish, and give the place in the channel's history and what that survives.
@@ -421,7 +439,9 @@ class App:
             self.rule_for(channel)
 
         async def publish() -> Receipt:
-            return hub.publish_confirmed(channel, message, key, idempotency_key)
+            return hub.publish_confirmed(
+                channel, message, key, idempotency_key, compress
+            )
 
         if loop is asyncio.get_running_loop():
             return await publish()
@@ -435,12 +455,16 @@ class App:
             ) from None
 
     def broadcast(
-        self, message: Payload, *, exclude: Connection[Any] | None = None
+        self,
+        message: Payload,
+        *,
+        exclude: Connection[Any] | None = None,
+        compress: bool | None = None,
     ) -> None:
         """Send a message to every open connection, as ``publish`` does to a channel."""
         hub = self.runtime.hub
         if hub is not None:
-            hub.broadcast(message, exclude=exclude)
+            hub.broadcast(message, exclude=exclude, compress=compress)
 
     # Connections
 

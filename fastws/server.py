@@ -177,6 +177,11 @@ class Server:
         """How connections compress where their route does not say; ``None``: not."""
         return self._compression
 
+    @property
+    def has_cohorts(self) -> bool:
+        """Whether a channel of the App is a cohort, see ``App.has_cohorts``."""
+        return self.app.has_cohorts
+
     def websocket_route(
         self, path: str
     ) -> tuple[WebSocketRoute, dict[str, str]] | None:

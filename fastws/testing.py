@@ -59,8 +59,11 @@ async def connect(
     handshake and ends behind the block, unless something else is serving it too.
     ``path`` may have a query. ``headers``, ``origin`` and ``host`` go into the request,
     ``subprotocols`` are offered in this order, ``limits`` and ``compression`` are the
-    client's own. Leaving the block closes the connection with 1000, if it is open, and
-    waits for the answer.
+    client's own. ``Compression(client_context=True)`` is a client that, as a browser
+    does, lets the App refer to earlier messages, so that it may be in cohorts; ``True``
+    is one that keeps nothing between two messages.
+    Leaving the block closes the connection with 1000, if it is open, and waits for the
+    answer.
 
     Raises HandshakeError, with ``status``, ``headers`` and ``body``, when the App
     answers the handshake with anything but 101.

@@ -189,6 +189,28 @@ def test_a_channel_has_the_rule_of_its_narrowest_pattern() -> None:
     assert app.rule_for("other") == ChannelRule()
 
 
+def test_a_cohort_among_the_rules_is_known_to_every_server() -> None:
+    app = App()
+    before = app.server()
+    app.channel("news", compress=False)
+    app.channel("other", compress=True)
+    assert not app.has_cohorts
+    assert not before.has_cohorts
+    rule = app.channel("ticks.{id}", compress="cohort", cohort_join=0.5)
+    assert (rule.compress, rule.cohort_join) == ("cohort", 0.5)
+    assert app.has_cohorts
+    assert before.has_cohorts
+    assert not App().has_cohorts
+
+
+def test_a_cohort_that_was_refused_is_none() -> None:
+    app = App()
+    app.channel("news")
+    with pytest.raises(ConfigError, match="already registered"):
+        app.channel("news", compress="cohort")
+    assert not app.has_cohorts
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -200,6 +222,8 @@ def test_a_channel_has_the_rule_of_its_narrowest_pattern() -> None:
             "there is no option 'lag'; there are",
         ),
         ({"pattern": "a", "max_lag": -5}, ConfigError, "max_lag must be"),
+        ({"pattern": "a", "compress": "yes"}, ConfigError, "compress must be True, Fa"),
+        ({"pattern": "a", "cohort_join": 2}, ConfigError, 'needs compress="cohort"'),
         ({"pattern": "taken"}, ConfigError, "already registered"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     PerMessageDeflate,
@@ -124,6 +125,37 @@ def test_a_client_that_offers_nothing(
             assert app.counters.snapshot()["compress_bytes_in"] == 0
 
     run(scenario())
+
+
+@pytest.mark.parametrize("ratio", [100, None])
+def test_an_honest_message_that_repeats_itself_may_be_refused(
+    run: Run[None], ratio: int | None
+) -> None:
+    app = App(Config(compression=Compression(max_ratio=ratio)))
+    sizes: list[int] = []
+
+    @app.websocket("/")
+    async def listen(ws: Ws) -> None:
+        async for message in ws:
+            sizes.append(len(message))
+            await ws.send("next")
+
+    async def scenario() -> None:
+        async with app.serve(port=0) as server:
+            url = f"ws://127.0.0.1:{server.port}/"
+            async with connect(url, compression="deflate", proxy=None) as ws:
+                await ws.send(bytes(65_536))
+                assert await ws.recv() == "next"
+                await ws.send(bytes(1_000_000))
+                if ratio is None:
+                    assert await ws.recv() == "next"
+                    return
+                with pytest.raises(ConnectionClosed):
+                    await ws.recv()
+                assert ws.close_code == 1009
+
+    run(scenario())
+    assert sizes == [65_536, 1_000_000][: 1 if ratio else 2]
 
 
 @pytest.mark.parametrize("context", [False, True], ids=["stateless", "context"])

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import resource
 import ssl
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
 from fastws import ChannelRule, Compression, Config, ConfigError, Limits
-from fastws.config import ChannelOptions, ServerOptions, compression_rule
+from fastws.config import (
+    ChannelOptions,
+    ServerOptions,
+    compression_rule,
+    keeping_context,
+)
+from fastws.types import Compress
 
 RECORDS: list[type[Any]] = [Limits, Compression, ChannelRule, Config]
 
@@ -158,8 +164,13 @@ RULE: dict[str, object] = {
     "history_bytes": 16_777_216,
     "batch": None,
     "batch_form": "frames",
+    "compress": True,
+    "cohort_join": 1.0,
 }
-AMOUNTS = [name for name in RULE if name not in ("slow", "batch_form")]
+CHOICES = ("slow", "batch_form")
+AMOUNTS = [name for name in RULE if name not in (*CHOICES, "compress")]
+
+COMPRESS: list[Compress] = [True, False, "cohort"]
 
 # What makes each of these fields mean something.
 COMPANIONS: dict[str, dict[str, Any]] = {
@@ -167,6 +178,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "history_ttl": {"history": 10},
     "history_bytes": {"history": 10},
     "batch_form": {"batch": 0.02},
+    "cohort_join": {"compress": "cohort"},
 }
 
 
@@ -182,7 +194,7 @@ def test_an_amount_of_a_rule_is_a_number_above_zero(name: str, value: Any) -> No
         ChannelRule(**{name: value, **COMPANIONS.get(name, {})})
 
 
-@pytest.mark.parametrize("name", ["slow", "batch_form"])
+@pytest.mark.parametrize("name", CHOICES)
 def test_a_choice_of_a_rule_is_one_of_a_list(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"ChannelRule\.{name} must be one of '\w"):
         ChannelRule(**{name: "drop"})  # type: ignore[arg-type]
@@ -196,6 +208,22 @@ def test_a_setting_that_would_do_nothing_is_refused(name: str) -> None:
         ChannelRule(**setting)
     made = ChannelRule(**setting, **{companion: value})
     assert getattr(made, name) == setting[name]
+
+
+@pytest.mark.parametrize("value", [None, 1, 0, "yes", "", [True]])
+def test_a_channel_is_compressed_or_not_or_a_cohort(value: Any) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"ChannelRule\.compress must be True, False or 'cohort', not",
+    ):
+        ChannelRule(compress=value)
+    assert [ChannelRule(compress=one).compress for one in COMPRESS] == COMPRESS
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_only_a_cohort_is_joined(compress: bool) -> None:
+    with pytest.raises(ConfigError, match='cohort_join needs compress="cohort" beside'):
+        ChannelRule(compress=compress, cohort_join=5)
 
 
 @pytest.mark.parametrize("other", [{"history": 10}, {"slow": "latest"}])
@@ -247,6 +275,18 @@ def test_compression_is_off_unless_it_is_asked_for() -> None:
     assert compression_rule(rule) is rule
     with pytest.raises(ConfigError, match=r"Config\.compression must be"):
         Config(compression="yes")  # type: ignore[arg-type]
+
+
+def test_a_rule_that_keeps_context_is_the_same_otherwise() -> None:
+    rule = Compression(level=1, window_bits=15, client_context=True)
+    kept = keeping_context(rule)
+    assert kept == replace(rule, server_context=True)
+    assert keeping_context(kept) == kept
+    # It is asked for at each handshake.
+    assert (
+        keeping_context(Compression(level=1, window_bits=15, client_context=True))
+        is kept
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ PUBLIC = {
     "ChannelRule",
     "CloseCode",
     "Compression",
+    "CompressionCounts",
     "Config",
     "ConfigError",
     "Connection",
@@ -89,8 +90,8 @@ def test_everything_public_is_documented_and_typed(
 def test_the_connection_has_the_names_of_the_manual() -> None:
     expected = """
         id app path params query headers remote_address subprotocol state is_open
-        close_code close_reason buffered latency send receive receive_json drain ping
-        subscribe unsubscribe channels lag publish spawn close abort
+        close_code close_reason buffered latency agreement send receive receive_json
+        drain ping subscribe unsubscribe channels lag publish spawn close abort
     """
     missing = [
         name for name in expected.split() if not hasattr(fastws.Connection, name)

@@ -78,7 +78,8 @@ def _option(
 ) -> Callable[[FunctionT], FunctionT]:
     about = one.metadata["about"]
     flag = "--" + one.name.replace("_", "-")
-    if hint is bool:
+    # Also where more than a flag can say is possible: `Compression | bool | None`.
+    if bool in (hint, *get_args(hint)):
         about += "  [default: on]" if one.default else ""
         return click.option(
             f"{flag}/--no-{flag[2:]}",

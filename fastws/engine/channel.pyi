@@ -1,5 +1,5 @@
 from ..config import ChannelRule
-from ..types import Position, Recovery
+from ..types import CompressionCounts, Position, Recovery
 
 class Rule:
     """A ChannelRule as the engine reads it."""
@@ -24,6 +24,9 @@ class Channel:
     @property
     def subscribers(self) -> int:
         """Connections subscribed now."""
+    @property
+    def compression(self) -> CompressionCounts | None:
+        """What compressing its messages has come to; None: none was tried on."""
     @property
     def position(self) -> Position | None:
         """The newest place of the history; None: the channel has none."""

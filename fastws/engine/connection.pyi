@@ -127,6 +127,7 @@ class Connection(Reading, Generic[_S]):
         *,
         key: str | None = None,
         include_self: bool = False,
+        compress: bool | None = None,
     ) -> None:
         """Send a message to every subscriber of a channel, but not to this
         connection. Otherwise as ``App.publish``."""

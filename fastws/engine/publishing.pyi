@@ -21,11 +21,15 @@ class Publishing(Roster):
         *,
         key: str | None = None,
         exclude: Connection | None = None,
+        compress: bool | None = None,
     ) -> None:
         """Send a message to every subscriber of a channel, in the order of the calls.
 
         ``key`` says what it is about: under ``slow="latest"`` a slow subscriber gets
-        the newest message of each key. From any thread; from another than the loop's
+        the newest message of each key. ``compress`` is about those that agreed to
+        compression: None goes by ``threshold`` and ``max_size`` of their rule (in a
+        cohort by ``max_size`` alone), True compresses whatever the size, False does not
+        compress. From any thread; from another than the loop's
         it is sent in a later turn, as it is now. Raises TypeError for what JSON cannot
         hold, ValueError for text that UTF-8 cannot and for a key over 255 bytes, and
         what ``rule_for`` raises. A channel with ``batch_form="array"`` takes JSON only
@@ -45,6 +49,7 @@ class Publishing(Roster):
         message: Any,
         key: str | None = None,
         idempotency_key: str | None = None,
+        compress: bool | None = None,
     ) -> Receipt:
         """Publish, and say where the message stands in the channel's history.
 
@@ -52,5 +57,11 @@ class Publishing(Roster):
         the first one's receipt and publishes nothing; the newest 100 000 keys are
         remembered. In the loop's thread only.
         """
-    def broadcast(self, message: Any, *, exclude: Connection | None = None) -> None:
+    def broadcast(
+        self,
+        message: Any,
+        *,
+        exclude: Connection | None = None,
+        compress: bool | None = None,
+    ) -> None:
         """Send a message to every connection. Otherwise as ``publish``."""

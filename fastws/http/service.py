@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from ..config import Compression, Limits
+from ..config import Compression, Limits, keeping_context
 from ..engine.handshake import Request
 
 if TYPE_CHECKING:
@@ -39,9 +39,10 @@ class WebSocketRoute:
 
     def compression_under(self, service: Service) -> Compression | None:
         """How connections of this route compress, if they do."""
-        if self.compression is None:
-            return service.compression
-        return self.compression or None
+        rule = service.compression if self.compression is None else self.compression
+        if not rule:
+            return None
+        return keeping_context(rule) if service.has_cohorts else rule
 
 
 class Service(Protocol):
@@ -65,6 +66,10 @@ class Service(Protocol):
     @property
     def compression(self) -> Compression | None:
         """How connections compress where their route does not say; ``None``: not."""
+
+    @property
+    def has_cohorts(self) -> bool:
+        """Whether what we send may have to refer to earlier messages."""
 
     def websocket_route(
         self, path: str

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastws import App, HandshakeError
+from fastws import App, Compression, HandshakeError
 from fastws.testing import connect
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +254,58 @@ def test_who_gets_it(run: Callable[..., Any]) -> None:
             await reached(lambda: other.state.muted)
             assert [names["remind"]("drink water") for _ in range(2)] == [1, 0]
             assert await ada.receive(timeout=5) == "drink water"
+
+    run(scenario())
+
+
+# The page about compression
+
+
+def test_what_is_switched_on_compresses(
+    run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = guide("Switching it on", "compression.md")
+    app: App = names["app"]
+    report = guide("Counters", "compression.md")["report"]
+    report.__globals__["app"] = app
+
+    async def scenario() -> None:
+        async with connect(app, "/quotes", compression=True) as ws:
+            received = [await ws.receive_json() for _ in range(4)]
+            assert [*received[0]] == ["every"]
+            assert received[3] == {"token": "secret"}
+            assert app.counters.snapshot()["compressed_messages"] == 1
+            prices = {f"symbol {number}": 12.5 for number in range(5)}
+            names["publish"](prices)
+            received = [await ws.receive_json() for _ in range(2)]
+            assert received == [prices, prices]
+            assert await ws.receive_json() == {"token": "secret"}
+            assert await ws.receive(timeout=5) == "good night"
+            # All of it is under the threshold; the one that asked for it.
+            assert app.counters.snapshot()["compressed_messages"] == 2
+            report()
+        async with connect(app, "/video", compression=True) as ws:
+            assert ws.agreement is None
+
+    run(scenario())
+    assert re.search(r"prices: \d\d% of 81 bytes\n\d+ us", capsys.readouterr().out)
+
+
+def test_a_cohort_as_the_manual_has_it(run: Callable[..., Any]) -> None:
+    names = guide("Cohorts", "compression.md")
+    app: App = names["app"]
+
+    async def scenario() -> None:
+        browser = Compression(client_context=True)
+        async with connect(app, "/ticks/ABC", compression=browser) as ws:
+            await reached(lambda: "ticks.ABC" in app.channels)
+            for volume in range(100):
+                names["quote"]("ABC", 12.5, volume)
+            for volume in range(100):
+                assert await ws.receive_json() == {"price": 12.5, "volume": volume}
+            counts = app.channels["ticks.ABC"].compression
+            assert counts is not None
+            assert counts.bytes_after < 0.5 * counts.bytes_before
 
     run(scenario())
 

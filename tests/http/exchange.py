@@ -102,6 +102,7 @@ class FakeService:
     allowed_origins: list[str] | None = None
     debug: bool = False
     compression: Compression | None = None
+    has_cohorts: bool = False
     websockets: dict[str, WebSocketRoute] = field(default_factory=dict)
     handlers: dict[str, dict[str, Handler]] = field(default_factory=dict)
 

@@ -155,6 +155,36 @@ def test_a_route_may_have_its_own_compression(
 
 
 @pytest.mark.parametrize(
+    ("service_rule", "route_rule", "offer", "keeps"),
+    [
+        (Compression(), None, "permessage-deflate", True),
+        (None, Compression(), "permessage-deflate", True),
+        (Compression(server_context=True), None, "permessage-deflate", True),
+        (Compression(), None, "permessage-deflate; server_no_context_takeover", False),
+        (Compression(), False, "permessage-deflate", None),
+        (None, None, "permessage-deflate", None),
+    ],
+)
+def test_where_there_are_cohorts_a_client_may_let_us_refer_to_earlier_messages(
+    service: FakeService,
+    opened: Opened,
+    service_rule: Compression | None,
+    route_rule: Any,
+    offer: str,
+    keeps: bool | None,
+) -> None:
+    service.compression = service_rule
+    service.open("/ws", compression=route_rule)
+    exchange = Exchange(service)
+    service.has_cohorts = True
+    exchange.send(upgrade(Sec_WebSocket_Extensions=offer))
+    agreement = opened.agreement
+    assert (None if agreement is None else agreement.send_context) == keeps
+    asked = b"server_no_context_takeover" in exchange.output
+    assert asked == (keeps is False)
+
+
+@pytest.mark.parametrize(
     ("offered", "chosen"),
     [
         ("chat.v1, chat.v2", "chat.v2"),
