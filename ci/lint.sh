@@ -22,7 +22,7 @@ modules() {
 
 strict_c() {
     local source flags failed=0
-    for source in fastws/csrc/*.c fastws/load/*.c bench/peers/*.c; do
+    for source in fastws/csrc/*.c fastws/load/*.c bench/peers/*.c bench/libraries/*.c; do
         case $source-$(uname -m) in
             *_avx2.c-x86_64) flags=-mavx2 ;;
             *_sse2.c-x86_64) flags=-msse2 ;;

@@ -25,6 +25,7 @@ fi
 
 ci/build.sh
 bench/peers/install.sh
+bench/libraries/install.sh
 
 python=${VENV:-.venv}/bin/python
 "$python" -m pytest -m services -rs --timeout 600 \

@@ -1,29 +1,29 @@
 /* zlib, and zlib-ng by its native API. */
+#include "../../fastws/csrc/zlib_library.h"
 #include "harness.h"
 
 #include <stdlib.h>
-#include <zlib.h>
 
 /* zlib-ng has its own stream structure. Where a long has 64 bits, as on every system
  * that this runs on, the fields used here lie at the same places, and it is shorter. */
-_Static_assert(sizeof(uLong) == 8, "zng_stream is laid out differently here");
+_Static_assert(sizeof(unsigned long) == 8, "zng_stream is laid out differently here");
 
 typedef struct {
     const char *(*version)(void);
-    int (*deflate_open)(z_stream *, int, int, int, int, int, const char *, int);
-    int (*native_deflate_open)(z_stream *, int, int, int, int, int);
-    int (*deflate)(z_stream *, int);
-    int (*deflate_reset)(z_stream *);
-    int (*deflate_close)(z_stream *);
-    int (*inflate_open)(z_stream *, int, const char *, int);
-    int (*native_inflate_open)(z_stream *, int);
-    int (*inflate)(z_stream *, int);
-    int (*inflate_reset)(z_stream *);
-    int (*inflate_close)(z_stream *);
+    int (*deflate_open)(fastws_z_stream *, int, int, int, int, int, const char *, int);
+    int (*native_deflate_open)(fastws_z_stream *, int, int, int, int, int);
+    int (*deflate)(fastws_z_stream *, int);
+    int (*deflate_reset)(fastws_z_stream *);
+    int (*deflate_close)(fastws_z_stream *);
+    int (*inflate_open)(fastws_z_stream *, int, const char *, int);
+    int (*native_inflate_open)(fastws_z_stream *, int);
+    int (*inflate)(fastws_z_stream *, int);
+    int (*inflate_reset)(fastws_z_stream *);
+    int (*inflate_close)(fastws_z_stream *);
 } functions_t;
 
 typedef struct {
-    z_stream z;
+    fastws_z_stream z;
     const functions_t *with;
 } stream_t;
 
@@ -90,7 +90,7 @@ static stream_t *stream_with(const functions_t *with)
 
 static void *opened(stream_t *stream, int status)
 {
-    if (status == Z_OK)
+    if (status == FASTWS_Z_OK)
         return stream;
     free(stream);
     return NULL;
@@ -100,48 +100,50 @@ static void *open_deflate_classic(const settings_t *settings)
 {
     stream_t *stream = stream_with(&classic);
     return opened(stream, stream == NULL
-                              ? Z_MEM_ERROR
+                              ? FASTWS_Z_MEM_ERROR
                               : classic.deflate_open(
-                                    &stream->z, settings->level, Z_DEFLATED,
+                                    &stream->z, settings->level, FASTWS_Z_DEFLATED,
                                     -settings->window_bits, settings->memory_level,
-                                    Z_DEFAULT_STRATEGY, ZLIB_VERSION, sizeof(z_stream)));
+                                    FASTWS_Z_DEFAULT_STRATEGY, classic.version(),
+                                    sizeof(fastws_z_stream)));
 }
 
 static void *open_deflate_next(const settings_t *settings)
 {
     stream_t *stream = stream_with(&next);
     return opened(stream, stream == NULL
-                              ? Z_MEM_ERROR
+                              ? FASTWS_Z_MEM_ERROR
                               : next.native_deflate_open(
-                                    &stream->z, settings->level, Z_DEFLATED,
+                                    &stream->z, settings->level, FASTWS_Z_DEFLATED,
                                     -settings->window_bits, settings->memory_level,
-                                    Z_DEFAULT_STRATEGY));
+                                    FASTWS_Z_DEFAULT_STRATEGY));
 }
 
 static void *open_inflate_classic(const settings_t *settings)
 {
     stream_t *stream = stream_with(&classic);
-    return opened(stream, stream == NULL ? Z_MEM_ERROR
+    return opened(stream, stream == NULL ? FASTWS_Z_MEM_ERROR
                                          : classic.inflate_open(
                                                &stream->z, -settings->window_bits,
-                                               ZLIB_VERSION, sizeof(z_stream)));
+                                               classic.version(),
+                                               sizeof(fastws_z_stream)));
 }
 
 static void *open_inflate_next(const settings_t *settings)
 {
     stream_t *stream = stream_with(&next);
-    return opened(stream, stream == NULL ? Z_MEM_ERROR
+    return opened(stream, stream == NULL ? FASTWS_Z_MEM_ERROR
                                          : next.native_inflate_open(
                                                &stream->z, -settings->window_bits));
 }
 
-static void give(z_stream *z, const uint8_t *from, size_t length, uint8_t *to,
+static void give(fastws_z_stream *z, const uint8_t *from, size_t length, uint8_t *to,
                  size_t room)
 {
     z->next_in = (uint8_t *)from;
-    z->avail_in = (uInt)length;
+    z->avail_in = (unsigned int)length;
     z->next_out = to;
-    z->avail_out = (uInt)room;
+    z->avail_out = (unsigned int)room;
 }
 
 static size_t deflate_message(void *opaque, const uint8_t *from, size_t length,
@@ -149,7 +151,7 @@ static size_t deflate_message(void *opaque, const uint8_t *from, size_t length,
 {
     stream_t *stream = opaque;
     give(&stream->z, from, length, to, room);
-    if (stream->with->deflate(&stream->z, Z_SYNC_FLUSH) != Z_OK ||
+    if (stream->with->deflate(&stream->z, FASTWS_Z_SYNC_FLUSH) != FASTWS_Z_OK ||
         stream->z.avail_in != 0)
         return 0;
     size_t made = room - stream->z.avail_out;
@@ -161,8 +163,10 @@ static size_t inflate_message(void *opaque, const uint8_t *from, size_t length,
 {
     stream_t *stream = opaque;
     give(&stream->z, from, length, to, room);
-    int status = stream->with->inflate(&stream->z, Z_SYNC_FLUSH);
-    return status == Z_OK && stream->z.avail_in == 0 ? room - stream->z.avail_out : 0;
+    int status = stream->with->inflate(&stream->z, FASTWS_Z_SYNC_FLUSH);
+    if (status != FASTWS_Z_OK || stream->z.avail_in != 0)
+        return 0;
+    return room - stream->z.avail_out;
 }
 
 static void reset_deflate(void *opaque)

@@ -49,3 +49,9 @@ class Deflate:
     def agreed(self, answer: bytes) -> Agreement:
         """What a server's answer to ``offer`` means; ProtocolError when it breaks the
         rules of section 7.1 or of the offer."""
+
+class Context:
+    """A compressor that remembers: a message refers to those before it, back to the
+    last restart."""
+
+    def __init__(self, deflate: Deflate, window_bits: int) -> None: ...

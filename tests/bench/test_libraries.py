@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -29,21 +30,23 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    if not Path("/usr/include/zlib.h").exists():
-        pytest.skip("needs zlib.h")
     native.build()
 
 
-@pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
-def library(request: pytest.FixtureRequest) -> Library:
-    found: Library = request.param
-    try:
-        native.load(found)
-    except native.MissingError as error:
-        if not found.package:
-            raise
-        pytest.skip(str(error))
-    return found
+def with_every(libraries: Iterable[Library]) -> pytest.MarkDecorator:
+    """Those that the system does not have are fetched by bench/libraries/install.sh."""
+    return pytest.mark.parametrize(
+        "library",
+        [
+            pytest.param(
+                one, id=one.name, marks=[pytest.mark.services] if one.package else []
+            )
+            for one in libraries
+        ],
+    )
+
+
+every_library = with_every(LIBRARIES)
 
 
 def test_messages_have_their_size_and_are_json() -> None:
@@ -54,6 +57,7 @@ def test_messages_have_their_size_and_are_json() -> None:
         assert channels == ["chat"] * (count // 2) + ["quotes"] * (count // 2)
 
 
+@every_library
 @pytest.mark.parametrize(("size", "count"), SIZES)
 def test_round_trip(library: Library, size: int, count: int) -> None:
     batch = corpus.messages(size, count, SEED)
@@ -74,6 +78,7 @@ def test_round_trip(library: Library, size: int, count: int) -> None:
         assert read.made == list(batch)
 
 
+@every_library
 def test_random_bytes_come_back(library: Library) -> None:
     source = random.Random(SEED)
     messages = [source.randbytes(source.randrange(1, 5000)) for _ in range(20)]
@@ -97,10 +102,9 @@ def read_in_pieces(made: list[bytes], window_bits: int) -> list[bytes]:
     return messages
 
 
+@with_every(one for one in LIBRARIES if one.has_context)
 @pytest.mark.parametrize("window_bits", [9, 10, 12])
 def test_windows_are_kept(library: Library, window_bits: int) -> None:
-    if not library.has_context:
-        pytest.skip("has no window to choose")
     batch = corpus.messages(16_384, 4, SEED)
     bench = measure.bench_of(batch)
     for level in library.levels:
