@@ -12,6 +12,7 @@ ci/build.sh
 bench/peers/install.sh
 python=${VENV:-.venv}/bin/python
 runs=build/bench/peers.jsonl
+wire=build/bench/wire.json
 
 measure() {
     "$python" -m bench.scenarios --output "$runs" --resume "$@"
@@ -19,5 +20,6 @@ measure() {
 
 measure --set targets --rounds "${ROUNDS:-7}" "$@"
 measure --set all --rounds "${OTHER_ROUNDS:-3}" "$@"
-"$python" -m bench.report "$runs" --docs "${DOCS:-docs}"
+"$python" -m bench.wire --output "$wire"
+"$python" -m bench.report "$runs" --wire "$wire" --docs "${DOCS:-docs}"
 mv "$runs" "${runs%.jsonl}-done.jsonl"

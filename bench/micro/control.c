@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "zlib_library.h"
+
 /* A compiler that sees through a loop leaves it out. */
 #define KEEP(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")
 
@@ -124,4 +126,52 @@ size_t control_drain(const int *descriptors, size_t count)
             total += (size_t)got;
     }
     return total;
+}
+
+/* --- zlib -------------------------------------------------------------------- */
+
+struct control_deflater {
+    fastws_z_stream stream;
+    const fastws_zlib *zlib;
+};
+
+control_deflater *control_deflater_new(int level, int window_bits, int memory_level)
+{
+    const fastws_zlib *zlib = fastws_zlib_load();
+    control_deflater *self = calloc(1, sizeof *self);
+    if (zlib != NULL && self != NULL &&
+        zlib->deflate_init(&self->stream, level, FASTWS_Z_DEFLATED, -window_bits,
+                           memory_level, FASTWS_Z_DEFAULT_STRATEGY, zlib->version(),
+                           (int)sizeof self->stream) == FASTWS_Z_OK) {
+        self->zlib = zlib;
+        return self;
+    }
+    free(self);
+    return NULL;
+}
+
+void control_deflater_free(control_deflater *self)
+{
+    self->zlib->deflate_end(&self->stream);
+    free(self);
+}
+
+long control_deflate(control_deflater *self, const uint8_t *data, size_t size,
+                     size_t count, int keeps_window, uint8_t *to, size_t room)
+{
+    fastws_z_stream *stream = &self->stream;
+    size_t written = 0;
+    for (size_t number = 0; number < count; number++) {
+        stream->next_in = data + number * size;
+        stream->avail_in = (unsigned)size;
+        stream->next_out = to;
+        stream->avail_out = (unsigned)room;
+        if (self->zlib->deflate(stream, FASTWS_Z_SYNC_FLUSH) != FASTWS_Z_OK ||
+            stream->avail_out == 0)
+            return -1;
+        written += room - stream->avail_out;
+        if (!keeps_window)
+            self->zlib->deflate_reset(stream);
+    }
+    return (long)written;
 }

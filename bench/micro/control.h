@@ -25,4 +25,15 @@ size_t control_send(const int *descriptors, size_t count, const uint8_t *data,
 /* Takes what has arrived at each socket; returns how many bytes that was. */
 size_t control_drain(const int *descriptors, size_t count);
 
+/* A raw zlib stream, and nothing else; NULL: no zlib here, or no memory. */
+typedef struct control_deflater control_deflater;
+control_deflater *control_deflater_new(int level, int window_bits, int memory_level);
+void control_deflater_free(control_deflater *self);
+
+/* Compresses `count` messages of `size` bytes that lie behind each other, each up to a
+ * flush, over the one before; returns the bytes of all, -1 when one has no room. The
+ * window is kept from one message to the next, or each stands alone. */
+long control_deflate(control_deflater *self, const uint8_t *data, size_t size,
+                     size_t count, int keeps_window, uint8_t *to, size_t room);
+
 #endif

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from fastws import Compression
+
 BENCH = Path(__file__).resolve().parent.parent
 LIBRARY = BENCH / "build" / "micro.so"
 
@@ -27,6 +29,18 @@ SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
         (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t),
     ),
     "control_drain": (ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_size_t)),
+    "control_deflater_new": (
+        ctypes.c_void_p,
+        (ctypes.c_int, ctypes.c_int, ctypes.c_int),
+    ),
+    "control_deflater_free": (None, (ctypes.c_void_p,)),
+    "control_deflate": (
+        ctypes.c_long,
+        (
+            *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t),
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t),
+        ),
+    ),
     "marks_compiler": (ctypes.c_char_p, ()),
     "marks_available": (ctypes.c_int, ()),
     "marks_start": (None, ()),
@@ -108,6 +122,30 @@ class Room:
     def encoded(self, payload: bytes, rounds: int) -> memoryview:
         """The same, and the bytes themselves, until the next call."""
         return self._view[: self.encode(payload, rounds)]
+
+
+class Deflater:
+    """A zlib stream with the settings of a ``Compression``."""
+
+    def __init__(self, rule: Compression) -> None:
+        self._stream = library().control_deflater_new(
+            rule.level, rule.window_bits, rule.memory_level
+        )
+        if not self._stream:
+            raise MemoryError("no zlib here, or no memory for it")
+
+    def compress(self, data: bytes, size: int, keeps_window: bool) -> int:
+        """Compress messages of one size that lie behind each other; how many bytes
+        they became, the ends of their flushes included."""
+        room = ctypes.create_string_buffer(2 * size + 64)
+        total: int = library().control_deflate(
+            *(self._stream, data, size, len(data) // size, keeps_window),
+            *(room, len(room)),
+        )
+        return total
+
+    def close(self) -> None:
+        library().control_deflater_free(self._stream)
 
 
 def copy(length: int, rounds: int) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastws import Connection, Limits
+from fastws import Compression, Connection, Limits
 from fastws.engine import kernels
 from fastws.engine.binding import Binding
+from fastws.engine.deflate import Agreement
 from fastws.engine.handshake import Request, parse_head
 from fastws.engine.hub import Hub
 from fastws.engine.link import Link
@@ -23,6 +24,9 @@ from .control import Descriptors
 
 SOCKET_BUFFER = 1 << 20
 """Bytes: more than one run of any work sends."""
+
+OFFER = b"permessage-deflate; client_no_context_takeover"
+"""What a client that lets the server keep a context says of compression."""
 
 KEY = b"\x37\xfa\x21\x3d"
 FINAL = 0x80
@@ -102,9 +106,10 @@ class Transport:
 class Peer:
     """One connection: the engine's end, and the other one's socket."""
 
-    def __init__(self, rig: Rig, binding: Binding) -> None:
+    def __init__(self, rig: Rig, binding: Binding, agreement: Agreement | None) -> None:
         self._rig = rig
         self._binding = binding
+        self._agreement = agreement
         self._far = socket.socket()
         self._far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         self._far.connect(rig.address)
@@ -119,7 +124,9 @@ class Peer:
 
     def _open(self, hub: Hub, link: Link) -> Connection[Any]:
         request = self._rig.request
-        self.ws = Connection.open(hub, link, self._binding, request, {}, None)
+        self.ws = Connection.open(
+            hub, link, self._binding, request, {}, None, b"", self._agreement
+        )
         return self.ws
 
     def deliver(self, data: bytes) -> None:
@@ -148,10 +155,18 @@ class Rig:
         self.address = self.listener.getsockname()
         self.peers: list[Peer] = []
 
-    def connect(self, count: int = 1, **callbacks: Callable[..., object]) -> list[Peer]:
-        """Connections of one route with these callbacks."""
+    def connect(
+        self,
+        count: int = 1,
+        compression: Compression | None = None,
+        **callbacks: Callable[..., object],
+    ) -> list[Peer]:
+        """Connections of one route with these callbacks, compressing by this rule."""
         binding = Binding(limits=Limits(), **callbacks)  # type: ignore[arg-type]
-        made = [Peer(self, binding) for _ in range(count)]
+        agreement = None
+        if compression is not None:
+            agreement = self.hub.deflate(compression).agree(OFFER)
+        made = [Peer(self, binding, agreement) for _ in range(count)]
         self.peers += made
         return made
 

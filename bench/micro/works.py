@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastws import Limits
+from bench.wire import record
+from fastws import ChannelRule, Compression, Limits
 from fastws.engine import kernels
 from fastws.engine.handshake import (
     HeadScanner,
@@ -58,6 +59,15 @@ def text_of(size: int) -> str:
 def mixed_of(size: int) -> bytes:
     """About so many bytes of text in several scripts, cut at no character's middle."""
     return (MIXED * (size // len(MIXED.encode()) + 1)).encode()
+
+
+def records_of(size: int, count: int = BATCH) -> list[str]:
+    """So many messages of JSON, each of that size and different from the others."""
+    each = size // len(record(0)) + 1
+    return [
+        b",".join(map(record, range(first, first + each)))[:size].decode()
+        for first in range(0, count * each, each)
+    ]
 
 
 # -- bytes -------------------------------------------------------------------------
@@ -177,6 +187,52 @@ def publish(rig: Rig, message: Any, subscribers: int = 1, count: int = BATCH) ->
 
     def run() -> None:
         for _ in range(count):
+            hub.publish(CHANNEL, message)
+
+    def reset() -> None:
+        rig.turns.turn()
+        drain()
+
+    return Work(run, count, reset)
+
+
+COMPRESSION = Compression(threshold=64)
+KEEPING = Compression(threshold=64, server_context=True)
+"""The same for cohorts."""
+
+
+def send_compressed(rig: Rig, size: int, count: int = BATCH) -> Work:
+    """Messages of a handler, each compressed by itself."""
+    messages = records_of(size, count)
+
+    def answer(ws: Any, _message: str | bytes) -> None:
+        for message in messages:
+            ws.send(message)
+
+    [peer] = rig.connect(compression=COMPRESSION, on_message=answer)
+    request = client_frame("")
+    drain = rig.descriptors().drain
+    return Work(lambda: peer.deliver(request), count, drain)
+
+
+def publish_compressed(
+    rig: Rig,
+    size: int,
+    subscribers: int = 1,
+    *,
+    is_cohort: bool = False,
+    count: int = BATCH,
+) -> Work:
+    """Publications of records, as ``publish``: each compressed by itself, or after the
+    ones before."""
+    if is_cohort:
+        rig.hub.rule_for = lambda name: ChannelRule(compress="cohort")
+    for peer in rig.connect(subscribers, KEEPING if is_cohort else COMPRESSION):
+        peer.ws.subscribe(CHANNEL)
+    hub, drain, messages = rig.hub, rig.descriptors().drain, records_of(size, count)
+
+    def run() -> None:
+        for message in messages:
             hub.publish(CHANNEL, message)
 
     def reset() -> None:

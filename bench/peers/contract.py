@@ -15,6 +15,9 @@ BACKLOG = 4096
 # have defaults of 16 to 64 KiB, which drop messages that the load counts on.
 MAX_MESSAGE = 16 << 20
 MAX_BEHIND = 64 << 20
+# Bytes of a message from which --deflate compresses it, where that can be set: what
+# the load generator counts on. Some defaults are a thousand.
+LEAST_COMPRESSED = 64
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class Arguments:
     deflate: bool = False
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("port", type=int)
+    made.add_argument("--deflate", action="store_true")
+    return made
+
+
 def parse(description: str | None) -> Arguments:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("port", type=int)
-    parser.add_argument("--deflate", action="store_true")
-    return Arguments(**vars(parser.parse_args()))
+    return Arguments(**vars(parser(description).parse_args()))
 
 
 def ready() -> None:

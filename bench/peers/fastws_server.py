@@ -3,18 +3,20 @@
 --style callback  objects with `on_message`: no task per connection
 --style async     coroutines with `async for`
 --ping SECONDS    how long a connection is silent before it is pinged
+--deflate         permessage-deflate; a publication is compressed once for all
+--cohort          with it: each channel's subscribers share one context
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
+from dataclasses import dataclass
 
 import contract
 import uvloop
 
-from fastws import App, Config, Connection, Endpoint, Limits
+from fastws import App, Compression, Config, Connection, Endpoint, Limits
 
 
 class Echo(Endpoint):
@@ -46,10 +48,35 @@ async def fanout(ws: Connection) -> None:
 STYLES = {"callback": (Echo, Fanout), "async": (echo, fanout)}
 
 
-def make_app(style: str, ping: float | None) -> App:
-    limits = Limits() if ping is None else Limits(ping_interval=ping)
-    app = App(Config(limits=limits))
-    for_echo, for_fanout = STYLES[style]
+@dataclass(frozen=True)
+class Arguments(contract.Arguments):
+    """What this server is told beyond what every one is."""
+
+    style: str = "callback"
+    ping: float | None = None
+    cohort: bool = False
+
+
+def read_arguments() -> Arguments:
+    parser = contract.parser(__doc__)
+    parser.add_argument("--style", choices=STYLES, default="callback")
+    parser.add_argument("--ping", type=float, default=None)
+    parser.add_argument("--cohort", action="store_true")
+    given = Arguments(**vars(parser.parse_args()))
+    if given.cohort and not given.deflate:
+        parser.error("--cohort means nothing without --deflate")
+    return given
+
+
+def make_app(given: Arguments) -> App:
+    limits = Limits() if given.ping is None else Limits(ping_interval=given.ping)
+    compression = None
+    if given.deflate:
+        compression = Compression(threshold=contract.LEAST_COMPRESSED)
+    app = App(Config(limits=limits, compression=compression))
+    if given.cohort:
+        app.channel("{name}", compress="cohort")
+    for_echo, for_fanout = STYLES[given.style]
     app.websocket("/echo", for_echo)
     app.websocket("/fanout", for_fanout)
     app.websocket("/fanout/{channel}", for_fanout)
@@ -65,9 +92,5 @@ async def main(app: App, port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("port", type=int)
-    parser.add_argument("--style", choices=STYLES, default="callback")
-    parser.add_argument("--ping", type=float, default=None)
-    options = parser.parse_args()
-    uvloop.run(main(make_app(options.style, options.ping), options.port))
+    arguments = read_arguments()
+    uvloop.run(main(make_app(arguments), arguments.port))

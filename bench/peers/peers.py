@@ -28,11 +28,15 @@ INSTALLED = BUILD / "installed.json"
 # fanout    /fanout sends every message to everyone there, its sender too
 # channels  /fanout/{n} does so for each n on its own
 # …-deflate with permessage-deflate when started with --deflate
+# cohort    with --cohort too, a channel's subscribers share one context
 # pings     --ping SECONDS: the server pings every connection that often
-Mode = Literal["echo", "fanout", "channels", "echo-deflate", "fanout-deflate", "pings"]
+Mode = Literal[
+    "echo", "fanout", "channels", "echo-deflate", "fanout-deflate", "cohort", "pings"
+]
 MODES: tuple[Mode, ...] = get_args(Mode)
 PLAIN: frozenset[Mode] = frozenset({"echo", "fanout", "channels"})
 DEFLATE: frozenset[Mode] = frozenset({"echo-deflate", "fanout-deflate"})
+OURS: frozenset[Mode] = PLAIN | DEFLATE | {"cohort", "pings"}
 
 Runtime = Literal["control", "fastws", "python", "node", "bun"]
 
@@ -79,6 +83,7 @@ class Peer:
         port: int,
         deflate: bool = False,
         *,
+        cohort: bool = False,
         ping: float | None = None,
         python: str | None = None,
     ) -> list[str]:
@@ -86,6 +91,8 @@ class Peer:
         interpreter: this one by default."""
         if deflate and not self.modes & DEFLATE:
             raise ValueError(f"{self.name} has no permessage-deflate here")
+        if cohort and not (deflate and "cohort" in self.modes):
+            raise ValueError(f"{self.name} has no context to share here")
         if ping is not None and "pings" not in self.modes:
             raise ValueError(f"{self.name} is not told when to ping here")
         file, *arguments = self.program
@@ -95,6 +102,7 @@ class Peer:
             str(port),
             *arguments,
             *(["--deflate"] if deflate else []),
+            *(["--cohort"] if cohort else []),
             *(["--ping", str(ping)] if ping is not None else []),
         ]
 
@@ -144,9 +152,9 @@ _ALL = (
         "fastws",
         ("fastws_server.py", "--style", "callback"),
         "Python",
-        "callback endpoints, one channel per path",
+        "callback endpoints, one channel per path; a publication is compressed once",
         "docs/",
-        PLAIN | {"pings"},
+        OURS,
     ),
     Peer(
         "fastws-async",
@@ -155,7 +163,7 @@ _ALL = (
         "Python",
         "coroutine endpoints with `async for`",
         "docs/",
-        PLAIN | {"pings"},
+        OURS,
     ),
     Peer(
         "picows",

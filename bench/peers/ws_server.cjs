@@ -22,7 +22,7 @@ const server = new WebSocketServer({
   host: contract.HOST,
   port: contract.port,
   backlog: 4096,
-  perMessageDeflate: contract.deflate,
+  perMessageDeflate: contract.deflate && { threshold: contract.LEAST_COMPRESSED },
   maxPayload: contract.MAX_MESSAGE,
 });
 server.on("connection", (ws, request) => {

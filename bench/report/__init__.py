@@ -5,6 +5,7 @@
 
 collect   from the file of runs to results: rows, servers, circumstances
 figures   numbers as they stand in text
+wire      what bench.wire found: bytes on the wire, memory kept
 losses    where fastws is behind, in plain words
 markdown  the page
 svg       shapes and colours

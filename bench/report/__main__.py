@@ -2,6 +2,7 @@
 
 python -m bench.report FILE.jsonl   of the runs in a file of bench.scenarios
 python -m bench.report              of docs/benchmarks/results.json, again
+python -m bench.report --wire FILE  with what bench.wire has found, else as stored
 python -m bench.report --check      says whether the page is what would be written
 """
 
@@ -12,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from ..scenarios.statistics import Results
 from .charts import charts
-from .collect import decode, encode, from_file
+from .collect import decode, encode, from_file, wire_from
 from .markdown import FOLDER, page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -56,11 +59,27 @@ def stale(docs: Path) -> list[Path]:
     ]
 
 
+def wanted(runs: Path | None, wire: Path | None, docs: Path) -> Results:
+    """Of these files; what is not given is as it is stored."""
+    stored = stored_at(docs)
+    before = decode(stored.read_bytes()) if stored.exists() else None
+    if runs is not None:
+        results = from_file(runs)
+    elif before is not None:
+        results = before
+    else:
+        raise SystemExit(f"{stored} is missing: name a file of runs")
+    if wire is not None:
+        return structs.replace(results, wire=wire_from(wire))
+    return structs.replace(results, wire=before.wire if before else None)
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.report", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("runs", type=Path, nargs="?", help="written by bench.scenarios")
+    parser.add_argument("--wire", type=Path, help="written by bench.wire")
     parser.add_argument(
         "--docs", type=Path, default=DOCS, help="the folder to write to"
     )
@@ -71,11 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         for path in differing:
             print(f"differs from the stored results: {path}")
         return 1 if differing else 0
-    if options.runs is not None:
-        results = from_file(options.runs)
-    else:
-        results = decode(stored_at(options.docs).read_bytes())
-    write(results, options.docs)
+    write(wanted(options.runs, options.wire, options.docs), options.docs)
     print(f"written: {options.docs / FOLDER}.md")
     return 0
 

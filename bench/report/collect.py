@@ -11,6 +11,7 @@ from ..scenarios.load import Clock, shown
 from ..scenarios.runs import About, Run, RunFile, ServerNote
 from ..scenarios.scenarios import SCENARIOS, Scenario
 from ..scenarios.statistics import Judge, Results, Row
+from ..wire import Wire
 
 
 def servers_of(abouts: Sequence[About]) -> list[ServerNote]:
@@ -50,13 +51,20 @@ def from_file(path: Path) -> Results:
     return collect(abouts, runs)
 
 
+def wire_from(path: Path) -> Wire:
+    return msgspec.json.decode(path.read_bytes(), type=Wire)
+
+
 # --- stored -----------------------------------------------------------------------
 
 
 def encode(results: Results) -> bytes:
     """One entry a line, so that a change of one figure is a change of one line."""
     head = msgspec.json.encode({"abouts": results.abouts, "servers": results.servers})
-    lines = [head[:-1] + b',"rows":[']
+    lines = [head[:-1]]
+    if results.wire is not None:
+        lines.append(b',"wire":' + msgspec.json.encode(results.wire))
+    lines[-1] += b',"rows":['
     for index, row in enumerate(results.rows):
         bare = msgspec.to_builtins(row)
         entries = [msgspec.json.encode(entry) for entry in bare.pop("entries")]

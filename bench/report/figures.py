@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..scenarios.scenarios import CPU, LATENCY, MEMORY, RATE
+from ..scenarios.scenarios import CPU, LATENCY, MEMORY, RATE, WIRE
 from ..scenarios.statistics import Spread
 
 THIN = "\u2009"  # between a number and its unit, and between thousands
@@ -30,7 +30,7 @@ def scaled(value: float, units: tuple[tuple[float, str], ...], smallest: str) ->
 
 
 def amount(value: float, measure: str) -> str:
-    if measure == MEMORY:
+    if measure in (MEMORY, WIRE):
         return scaled(value, BINARY, "B")
     if measure == LATENCY:
         return scaled(value, MICROSECONDS, "µs")

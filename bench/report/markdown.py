@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import groupby
 
 from ..scenarios.quiet import FOREIGN_CPU
-from ..scenarios.scenarios import GROUPS, LATENCY, MEMORY
+from ..scenarios.scenarios import GROUPS, LATENCY, MEMORY, RATE, WIRE
 from ..scenarios.statistics import (
     LOAD_NOT_BUSY,
     QUARTILE_SLACK,
@@ -15,7 +15,8 @@ from ..scenarios.statistics import (
     Results,
     Row,
 )
-from . import losses
+from ..wire import Wire
+from . import losses, wire
 from .charts import is_lower_bound
 from .figures import amount, quartiles, ratio, seconds, share
 from .losses import asked, found, ours_of
@@ -72,21 +73,27 @@ def introduction(results: Results) -> Lines:
 # --- targets and losses -----------------------------------------------------------
 
 
+def met_words(is_met: bool | None) -> str:
+    return {True: "met", False: "**missed**", None: "open"}[is_met]
+
+
 def targets(results: Results) -> Lines:
-    cells = []
-    for row in results.rows:
-        for entry in row.entries:
-            for verdict in entry.verdicts:
-                met = {True: "met", False: "**missed**", None: "open"}[verdict.met]
-                cells.append(
-                    [
-                        row.title,
-                        f"`{entry.server}`",
-                        asked(row, verdict),
-                        found(row, verdict),
-                        met,
-                    ]
-                )
+    cells = [
+        [
+            row.title,
+            f"`{entry.server}`",
+            asked(row, verdict),
+            found(row, verdict),
+            met_words(verdict.met),
+        ]
+        for row in results.rows
+        for entry in row.entries
+        for verdict in entry.verdicts
+    ]
+    cells += [
+        [goal.work, f"`{MAIN}`", goal.asked, goal.found, met_words(goal.is_met)]
+        for goal in (wire.goals(results.wire) if results.wire else ())
+    ]
     if not cells:
         return []
     lines = ["## Targets", ""]
@@ -111,7 +118,8 @@ def folded(summary: str, lines: Lines) -> Lines:
 
 def where_it_loses(results: Results) -> Lines:
     lines = bullets("It failed:", losses.failures(results))
-    lines += bullets("It misses a target:", losses.misses(results))
+    missed = losses.misses(results) + wire.misses(results.wire)
+    lines += bullets("It misses a target:", missed)
     for server in sorted(ours_of(results)):
         behind = losses.all_behind(results, server)
         if not behind:
@@ -164,6 +172,12 @@ def method(results: Results) -> Lines:
         "- Under a fixed rate, latency counts from the moment at which a message was "
         "due, not from when it left.",
     ]
+    if any(entry.wire for row in results.rows for entry in row.entries):
+        lines.append(
+            "- Compressed messages are JSON, another piece of a feed each. Frames of "
+            "64 bytes and more that come uncompressed fail the run; what has not been "
+            "seen yet is inflated, and all of it compared."
+        )
     if settings.get("real-time priority"):
         lines.append("- Both processes ran with real-time priority.")
     return [*lines, ""]
@@ -230,7 +244,7 @@ def bound_of(row: Row, entry: Entry) -> str:
 def cells_of(row: Row, entry: Entry, ours: frozenset[str]) -> list[str]:
     name = f"**{entry.server}**" if entry.server in ours else entry.server
     if entry.value is None:
-        return [name, "failed", *[""] * 10, rounds_of(entry)]
+        return [name, "failed", *[""] * 12, rounds_of(entry)]
     at_least = "≥ " if is_lower_bound(row, entry) else ""
     latency = {
         key: amount(value, LATENCY) for key, value in entry.latency.items() if value
@@ -244,6 +258,8 @@ def cells_of(row: Row, entry: Entry, ours: frozenset[str]) -> list[str]:
         if entry.ratio and entry.server != row.denominator
         else "",
         ratio(entry.beside.median) if entry.beside else "",
+        amount(entry.wire, WIRE) if entry.wire else "",
+        amount(entry.rate, RATE) if entry.rate else "",
         amount(rate, row.measure) if rate else "",
         share(entry.server_cpu) if row.measure != MEMORY else "",
         share(entry.load_cpu) if row.measure != MEMORY else "",
@@ -262,6 +278,8 @@ def heading_of(row: Row) -> list[str]:
         f"to {row.denominator}",
         "quartiles",
         f"to its {row.beside}",
+        "bytes of each",
+        "per second",
         "per CPU s",
         "server CPU",
         "load CPU",
@@ -300,6 +318,23 @@ def scenario(row: Row, ours: frozenset[str]) -> Lines:
     return [*lines, f"`{row.scenario}`: `{row.command}`", ""]
 
 
+def compression(found: Wire | None) -> Lines:
+    if found is None:
+        return []
+    return [
+        "## What compression sends and keeps",
+        "",
+        wire.about_sent(found),
+        "",
+        *table(list(wire.SENT), [wire.sent_cells(one) for one in found.sent]),
+        wire.about_held(found),
+        "",
+        *table(list(wire.HELD), [wire.held_cells(one) for one in found.held]),
+        wire.about_both(found),
+        "",
+    ]
+
+
 def page(results: Results) -> str:
     ours = ours_of(results)
     lines = [
@@ -314,4 +349,5 @@ def page(results: Results) -> str:
         lines += [f"## {GROUPS.get(group, group)}", ""]
         for row in rows:
             lines += scenario(row, ours)
+    lines += compression(results.wire)
     return "\n".join(lines)

@@ -74,10 +74,9 @@ def measure_once(
     placement = settings.placement
     result: load.Result = {}
     foreign = 0.0
+    arguments = scenario.arguments_for(server.can)
     try:
-        with serving(
-            server, placement, scenario.deflate, scenario.server_arguments
-        ) as running:
+        with serving(server, placement, scenario.deflate, arguments) as running:
             with watching(placement.cores, running.pid) as watch:
                 result = load.run(
                     scenario, running.port, running.pid, settings.clock, placement

@@ -2,13 +2,14 @@
 
 A name says the case: `echo-100x64-d16` is 100 connections, 64 bytes, 16 in flight;
 `fanout-1000x128-d1` is 1 000 subscribers, 128 bytes, one publication open; `-deflate`
-is compressed.
+is compressed, each message alone, and `-context` with what came before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 # What a scenario is measured by: a key of the load generator's result. Latency stands
 # in a record of its own there.
@@ -16,6 +17,7 @@ RATE = "per_second"
 MEMORY = "bytes_per_connection"
 LATENCY = "p99"
 CPU = "server_cpu"
+WIRE = "bytes_per_frame"
 
 # A target against the best of the others without the control.
 BEST_PEER = "the best peer"
@@ -62,6 +64,7 @@ class Scenario:
     value: str = RATE
     path: str = "/echo"
     deflate: bool = False
+    cohort: bool = False  # who can share a context among subscribers does so
     channels: bool = False  # the server must know /fanout/{n}
     server_arguments: tuple[str, ...] = ()  # beyond port and compression
     beside: str = ""  # a scenario that this one is compared with, server by server
@@ -75,11 +78,18 @@ class Scenario:
         found = set()
         if self.mode in ("echo", "fanout"):
             found.add(f"{self.mode}-deflate" if self.deflate else self.mode)
+        elif self.deflate:
+            found.add("fanout-deflate")
         if self.channels:
             found.add("channels")
         if self.server_arguments:
             found.add("pings")
         return frozenset(found)
+
+    def arguments_for(self, can: Collection[str]) -> tuple[str, ...]:
+        """What a server that can do this is told beyond port and compression."""
+        shares = self.cohort and "cohort" in can
+        return (*self.server_arguments, *(["--cohort"] if shares else []))
 
     @property
     def lower_is_better(self) -> bool:
@@ -93,7 +103,14 @@ class Scenario:
 
 # --- echo -------------------------------------------------------------------------
 
-BYTES = {64: "64 B", 128: "128 B", 1024: "1 KB", 4096: "4 KB", 16384: "16 KB"}
+BYTES = {
+    64: "64 B",
+    128: "128 B",
+    137: "137 B",
+    1024: "1 KB",
+    4096: "4 KB",
+    16384: "16 KB",
+}
 
 ECHO_TARGETS = {
     "echo-100x64-d16": (Target("fastws", 0.9), Target("fastws-async", 0.6)),
@@ -149,12 +166,16 @@ FANOUT_TARGETS = {
 }
 
 
+# Compressed messages are JSON, and another one each time.
+RECORDS: Options = {"content": "records"}
+
+
 def fanout(subscribers: int, size: int, depth: int, deflate: bool = False) -> Scenario:
     plain = f"fanout-{subscribers}x{size}-d{depth}"
     name = plain + ("-deflate" if deflate else "")
     options: Options = {"connections": subscribers, "size": size, "depth": depth}
     if deflate:
-        options["deflate"] = True
+        options |= RECORDS | {"deflate": True}
     compressed = "Compressed fan-out" if deflate else "Fan-out"
     return Scenario(
         name=name,
@@ -180,6 +201,41 @@ def fanout_grid() -> Iterator[Scenario]:
                 for depth in (1, 16):
                     yield fanout(subscribers, size, depth, deflate)
 
+
+# --- bytes on the wire ------------------------------------------------------------
+
+
+def wire(how: str, title: str, **changes: Any) -> Scenario:
+    name = "wire-1000x137"
+    options: Options = {"connections": 1000, "size": 137, "depth": 16, **RECORDS}
+    return Scenario(
+        name=f"{name}-{how}" if how else name,
+        group="wire",
+        title=f"Bytes of a delivery, 137 B of JSON to {grouped(1000)}, {title}",
+        short=f"137 B × {grouped(1000)}, {title}",
+        mode="fanout",
+        options=options | changes.pop("options", {}),
+        unit="bytes of a delivery",
+        value=WIRE,
+        path="/fanout",
+        beside=name if how else "",
+        **changes,
+    )
+
+
+WIRE_ROWS = (
+    wire("", "as it is"),
+    wire("deflate", "compressed alone", options={"deflate": True}, deflate=True),
+    wire(
+        "context",
+        "with context",
+        options={"deflate": True, "deflate-context": True},
+        deflate=True,
+        cohort=True,
+        targets=(Target("fastws", 0.25, is_beside=True),),
+        is_charted=True,
+    ),
+)
 
 # --- everything else --------------------------------------------------------------
 
@@ -246,6 +302,25 @@ IDLE = Scenario(
         Target("fastws", 0.7 * 1024, is_absolute=True, condition="own sockets"),
     ),
     is_charted=True,
+)
+
+# As a browser offers it: what is kept for each connection is the server's choice.
+IDLE_DEFLATE = Scenario(
+    name="idle-8000-deflate",
+    group="connections",
+    title="Memory of an idle connection that compresses: 8\u2009000, a browser's offer",
+    short="memory of an idle one, deflate",
+    mode="idle",
+    options={
+        "connections": 8000,
+        "deflate": True,
+        "deflate-context": True,
+        **CROWD,
+    },
+    unit="resident memory for each",
+    value=MEMORY,
+    deflate=True,
+    beside="idle-8000",
 )
 
 IDLE_PINGS = Scenario(
@@ -318,10 +393,12 @@ STALLED_MANY = stalled(10, (Target("fastws", 1.1, is_beside=True),))
 ALL = (
     *echo_grid(),
     *fanout_grid(),
+    *WIRE_ROWS,
     CHANNELS,
     CHAT,
     CONNECT,
     IDLE,
+    IDLE_DEFLATE,
     IDLE_PINGS,
     PACED,
     PACED_LARGE,
@@ -334,6 +411,7 @@ GROUPS = {
     "echo": "Echo",
     "fanout": "Fan-out",
     "fanout-deflate": "Compressed fan-out",
+    "wire": "Bytes on the wire",
     "application": "Channels and chat",
     "connections": "Connections",
     "latency": "Latency under a fixed rate",

@@ -12,8 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ..wire import Wire
 from .runs import About, Run, ServerNote
-from .scenarios import BEST_PEER, CONTROL, CPU, LATENCY, Scenario, Target
+from .scenarios import (
+    BEST_PEER,
+    CONTROL,
+    CPU,
+    LATENCY,
+    RATE,
+    WIRE,
+    Scenario,
+    Target,
+)
 
 # A quartile this far past the bound is noise, further is a miss.
 QUARTILE_SLACK = 0.05
@@ -58,6 +68,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     server_cpu: float | None = None
     load_cpu: float | None = None
     per_cpu_second: float | None = None
+    wire: float | None = None  # bytes of a delivery, where they may differ
+    rate: float | None = None  # operations per second, where those are not the value
     latency: dict[str, float] = {}  # µs, medians over the rounds
     beside: Spread | None = None  # ratio to the same server in the row's other scenario
     verdicts: list[Verdict] = []
@@ -82,12 +94,13 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     is_charted: bool = False
 
 
-class Results(msgspec.Struct, frozen=True):
+class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything that the report is made of."""
 
     abouts: list[About]
     servers: list[ServerNote]
     rows: list[Row]
+    wire: Wire | None = None
 
 
 Runs = Sequence[Run]
@@ -274,6 +287,12 @@ class Judge:
             server_cpu=server_cpu,
             load_cpu=load_cpu,
             per_cpu_second=median_of(map(per_cpu_second, working)),
+            wire=median_of(run.result.get(WIRE) for run in working)
+            if scenario.deflate and scenario.value == RATE
+            else None,
+            rate=median_of(run.result.get(RATE) for run in working)
+            if scenario.value == WIRE
+            else None,
             latency=latencies(working),
             beside=self.beside(scenario, server),
         )

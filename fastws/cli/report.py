@@ -95,7 +95,8 @@ def _asked(options: Options, result: Result) -> Iterator[str]:
     if options.processes > 1:
         yield f"{options.processes} processes"
     if options.mode in ("echo", "fanout", "mixed"):
-        yield f"{result.size:,} B {result.kind}"
+        content = " of records" if options.content == "records" else ""
+        yield f"{result.size:,} B {result.kind}{content}"
         if options.rate is not None:
             yield f"{options.rate:,.0f} {_publications(options)}/s asked for"
         elif options.mode == "fanout":

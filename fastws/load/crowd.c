@@ -138,8 +138,8 @@ static int crowd_write_texts(crowd *self) {
         return crowd_fail(self, "out of memory");
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (message_create(&self->texts[i], &options->texts[i], options->size,
-                           opcode) != 0) {
+        if (message_create(&self->texts[i], &options->texts[i], options->size, opcode,
+                           options->has_records) != 0) {
             return crowd_fail(self, "out of memory");
         }
     }
@@ -423,8 +423,9 @@ int client_changed(crowd *self, const client *peer, const message *text,
         return client_fail(self, peer, "%zu bytes came where %zu were awaited%s", size,
                            text->size, more);
     }
+    const uint8_t *filler = message_filler(text, message_sequence(payload));
     size_t at = MESSAGE_DIGITS;
-    while (at < size && payload[at] == message_filler(text)[at - MESSAGE_DIGITS]) {
+    while (at < size && payload[at] == filler[at - MESSAGE_DIGITS]) {
         at++;
     }
     return client_fail(self, peer, "a message came back changed, from byte %zu on", at);

@@ -54,12 +54,13 @@ typedef struct {
     uint8_t fragment_first; /* first byte of a message whose rest is to come; or 0 */
     uint8_t keeps_context;  /* the server's window, and ours */
     uint8_t sends_context;
+    uint8_t send_bits;
     uint64_t started_at;
     byte_buffer kept;      /* start of a frame whose rest has not arrived */
     byte_buffer unsent;    /* what the kernel refused */
     byte_buffer fragments; /* of a message in several frames */
     tls_session *tls;
-    inflater *inflater; /* own ones only where a context is kept */
+    inflater *inflater; /* own ones where a context is kept, from the first use on */
     deflater *deflater;
 } client;
 

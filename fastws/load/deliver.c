@@ -156,6 +156,17 @@ static int is_foreseen(const crowd *run, const client *peer) {
     return !(run->options->is_others_only && peer->is_publisher);
 }
 
+/* Makes another message of one that stands there. */
+static void fanout_renumber(const crowd *run, uint8_t *text, uint32_t sequence) {
+    const message *source = run->texts;
+    uint64_t digits = message_digits(sequence);
+    memcpy(text, &digits, sizeof digits);
+    if (source->fillers != NULL) {
+        memcpy(text + MESSAGE_DIGITS, message_filler(source, digits),
+               message_filler_size(source));
+    }
+}
+
 /* One publisher per channel and no envelope: then the bytes of each delivery are known
  * beforehand, header included, and many are compared at the price of a memcmp. */
 long fanout_bytes(crowd *run, client *peer, const uint8_t *data, size_t size) {
@@ -172,8 +183,7 @@ long fanout_bytes(crowd *run, client *peer, const uint8_t *data, size_t size) {
         size_t place = base + (next & (self->ring - 1));
         uint8_t *frame = self->frames + place * frame_size;
         if (self->held[place] != next) {
-            uint64_t digits = message_digits(next);
-            memcpy(frame + frame_size - run->texts->size, &digits, sizeof digits);
+            fanout_renumber(run, frame + frame_size - run->texts->size, next);
             self->held[place] = next;
         }
         if (memcmp(data + done, frame, frame_size) != 0) {

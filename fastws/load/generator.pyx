@@ -78,6 +78,7 @@ cdef extern from "load.h" nogil:
         uint32_t processes
         uint32_t share
         int is_binary
+        int has_records
         int is_marked
         int is_others_only
         int is_verified
@@ -292,6 +293,7 @@ cdef class _Plan:
         self.options.ca = self.text(plan["ca"])
         self.options.is_tls_insecure = plan["is_tls_insecure"]
         self.options.is_binary = plan["is_binary"]
+        self.options.has_records = plan["has_records"]
         self.options.is_marked = plan["is_marked"]
         self.options.is_others_only = plan["is_others_only"]
         self.options.is_verified = plan["is_verified"]

@@ -59,6 +59,7 @@ typedef struct {
     uint32_t processes;   /* how many share the work */
     uint32_t share;       /* which of them this is */
     int is_binary;        /* opcode of the messages sent and expected */
+    int has_records;      /* messages are JSON records that differ, else all one text */
     int is_marked;        /* messages travel in an envelope: search for them */
     int is_others_only;   /* a publisher does not get its own */
     int is_verified;      /* every byte is compared, not only the length */

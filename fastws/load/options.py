@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args
 
 from .errors import LoadError
 
-__all__ = ["Deliveries", "HeaderSet", "Mode", "Options"]
+__all__ = ["Content", "Deliveries", "HeaderSet", "Mode", "Options"]
 
 Mode = Literal["echo", "fanout", "connect", "idle", "mixed"]
 HeaderSet = Literal["browser", "minimal"]
 Deliveries = Literal["self", "others"]
+Content = Literal["text", "records"]
 
 # A message starts with its number and its sender, eight hexadecimal digits each.
 LEAST_SIZE = 16
@@ -48,6 +49,7 @@ _PUBLISHING = ("fanout", "mixed")
 _MODES_OF = {
     "size": _SENDING,
     "binary": _SENDING,
+    "content": ("fanout",),
     "depth": _SENDING,
     "rate": _SENDING,
     "publishers": _PUBLISHING,
@@ -90,6 +92,11 @@ class Options:
     )
     size: int = option(64, "bytes of a message, at least 16")
     binary: bool = option(False, "send binary messages instead of text")
+    content: Content = option(
+        "text",
+        "what messages are made of: the same text in each, or JSON records that differ "
+        "from message to message as a feed's do, for compression",
+    )
     depth: int = option(
         1, "messages in flight per connection; in fanout publications per publisher"
     )
@@ -244,8 +251,12 @@ class Options:
         self._require(self.timeout <= 86_400, "timeout", "a day at most")
 
     def _check_texts(self) -> None:
-        for name in ("headers", "deliveries"):
-            known = get_args(HeaderSet if name == "headers" else Deliveries)
+        for name, words in (
+            ("headers", HeaderSet),
+            ("deliveries", Deliveries),
+            ("content", Content),
+        ):
+            known = get_args(words)
             self._require(getattr(self, name) in known, name, " or ".join(known))
         for line in self.header:
             name, colon, value = line.partition(":")
@@ -262,6 +273,8 @@ class Options:
             self._require(once, "publish", "text with {message} in it once")
             marked = self.size >= LEAST_MARKED_SIZE
             self._require(marked, "size", "24 or more with --publish")
+            alike = self.content == "text"
+            self._require(alike, "content", "text with --publish")
 
     def _check_mode(self) -> None:
         for one in fields(self):

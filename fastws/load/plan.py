@@ -36,6 +36,7 @@ def make_plan(options: Options) -> dict[str, Any]:
         "ca": options.ca,
         "is_tls_insecure": options.tls_insecure,
         "is_binary": options.binary,
+        "has_records": options.content == "records",
         "is_marked": options.publish is not None,
         "is_others_only": options.deliveries == "others",
         "is_verified": options.verify,

@@ -92,6 +92,10 @@ static int client_compressed(crowd *self, client *peer, const uint8_t *payload,
             return taken < 0 ? -1 : 0;
         }
     }
+    if (peer->keeps_context && peer->inflater == NULL &&
+        (peer->inflater = inflater_create()) == NULL) {
+        return crowd_fail(self, "out of memory");
+    }
     const uint8_t *plain;
     size_t plain_size;
     inflater *stream = peer->keeps_context ? peer->inflater : self->inflater;
@@ -224,26 +228,14 @@ static long client_frames(crowd *self, client *peer, const uint8_t *data, size_t
 
 /* --- the handshake's answer -------------------------------------------------- */
 
-static int client_agreed(crowd *self, client *peer, const handshake_choice *choice) {
-    if (!self->options->has_deflate) {
-        return 0;
+static void client_agreed(const crowd *self, client *peer,
+                          const handshake_choice *choice) {
+    if (self->options->has_deflate) {
+        peer->keeps_context = choice->keeps_context != 0;
+        peer->sends_context =
+            self->options->is_context_kept && !choice->is_context_forbidden;
+        peer->send_bits = (uint8_t)choice->client_window_bits;
     }
-    peer->keeps_context = choice->keeps_context != 0;
-    peer->sends_context =
-        self->options->is_context_kept && !choice->is_context_forbidden;
-    if (peer->keeps_context && peer->inflater == NULL) {
-        peer->inflater = inflater_create();
-    }
-    /* A smaller window than usual needs a stream of its own as well. */
-    int is_own = peer->sends_context || choice->client_window_bits < 15;
-    if (is_own && peer->deflater == NULL) {
-        peer->deflater = deflater_create(choice->client_window_bits);
-    }
-    if ((peer->keeps_context && peer->inflater == NULL) ||
-        (is_own && peer->deflater == NULL)) {
-        return crowd_fail(self, "out of memory");
-    }
-    return 0;
 }
 
 static long client_handshake(crowd *self, client *peer, const uint8_t *data,
@@ -255,9 +247,9 @@ static long client_handshake(crowd *self, client *peer, const uint8_t *data,
     if (head < 0) {
         return client_fail(self, peer, "handshake: %s", reason);
     }
-    if (head > 0 &&
-        (client_agreed(self, peer, &choice) != 0 || client_greet(self, peer) != 0)) {
-        return -1;
+    if (head > 0) {
+        client_agreed(self, peer, &choice);
+        return client_greet(self, peer) == 0 ? head : -1;
     }
     return head;
 }

@@ -222,6 +222,11 @@ class Result:
         return self.operations / self.seconds
 
     @property
+    def bytes_per_frame(self) -> float | None:
+        """What a data frame took on the wire, its header included."""
+        return self.bytes_received / self.frames if self.frames else None
+
+    @property
     def bytes_per_connection(self) -> float | None:
         """Memory that an idle connection costs the server."""
         if self.resident_before is None or self.resident_after is None:
@@ -243,6 +248,8 @@ class Result:
                 shown["error"] = None
             elif one.name == "operations":
                 shown["per_second"] = _rounded(self.per_second)
+            elif one.name == "bytes_received":
+                shown["bytes_per_frame"] = _rounded(self.bytes_per_frame)
             elif one.name == "resident_connections":
                 shown["bytes_per_connection"] = _rounded(self.bytes_per_connection)
         return shown

@@ -88,9 +88,15 @@ static void mask(uint8_t *out, const uint8_t *data, size_t size, const uint8_t *
 
 static int compose_compressed(crowd *self, client *peer, message *text,
                               uint64_t sequence, uint64_t tag) {
+    /* A smaller window than usual needs a stream of its own as well. */
+    int is_own = peer->sends_context || peer->send_bits < 15;
+    if (is_own && peer->deflater == NULL &&
+        (peer->deflater = deflater_create(peer->send_bits)) == NULL) {
+        return crowd_fail(self, "out of memory");
+    }
     const uint8_t *packed;
     size_t size;
-    deflater *stream = peer->deflater ? peer->deflater : self->deflater;
+    deflater *stream = is_own ? peer->deflater : self->deflater;
     message_number(text, sequence, tag);
     if (deflater_message(stream, text->plain, text->plain_size, peer->sends_context,
                          &packed, &size) != 0 ||

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.scenarios.runs import About, Run, ServerNote
 from bench.scenarios.scenarios import SCENARIOS, Scenario
+from bench.wire import KINDS, Held, Sent, Wire
 
 OURS = ("fastws", "fastws-async")
 
@@ -55,6 +56,7 @@ def result(
         "seconds": 1.0,
         "operations": 100_000,
         "per_second": 100_000.0,
+        "bytes_per_frame": 66.0,
         "server_cpu": server,
         "load_cpu": load,
         "latency_us": latency,
@@ -98,3 +100,33 @@ def runs(
 
 def noisy(value: float, source: random.Random, rounds: int = 7) -> list[float | None]:
     return [value * source.gauss(1, 0.02) for _ in range(rounds)]
+
+
+def wire(to_plain: float = 0.19, compressions: float = 1.0) -> Wire:
+    """What bench.wire might have found; the arguments are the cohort's."""
+
+    def sent(kind: str, bytes_each: float, ratio: float, times: float) -> Sent:
+        return Sent(
+            kind=kind,
+            title=KINDS[kind].title,
+            subscribers=100,
+            publications=2000,
+            size=137,
+            bytes_each=float(bytes_each),
+            to_plain=float(ratio),
+            compressions=float(times),
+            microseconds=4.5 * times,
+        )
+
+    return Wire(
+        zlib="1.3",
+        revision="abc1234",
+        date="2001-01-01T00:00+00:00",
+        command="python -m bench.wire",
+        sent=[
+            sent("plain", 141, 1, 0),
+            sent("alone", 116, 0.82, 1),
+            sent("cohort", 26, to_plain, compressions),
+        ],
+        held=[Held(kind.name, kind.title, 4000, 717.0) for kind in KINDS.values()],
+    )

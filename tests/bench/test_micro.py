@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,33 @@ def test_a_publication_waits_for_the_end_of_the_tick(here: Rig) -> None:
     assert here.descriptors().drain() == 5 * 10 * (HEADER + 64)
 
 
+def test_records_have_their_sizes_and_differ() -> None:
+    for size in (137, 1024):
+        made = works.records_of(size, 20)
+        assert {len(text) for text in made} == {size}
+        assert len(set(made)) == 20
+
+
+def test_what_is_sent_compressed_is_smaller(here: Rig) -> None:
+    sent = repeated(works.send_compressed(here, 1024, 10), here)
+    assert sent[0] == sent[1] == sent[2] < 5 * 1024
+    assert here.hub.counters.snapshot()["compressed_messages"] == 30
+
+
+@pytest.mark.parametrize("is_cohort", [False, True])
+def test_a_publication_is_compressed_once_for_everyone(
+    here: Rig, is_cohort: bool
+) -> None:
+    work = works.publish_compressed(here, 137, 5, is_cohort=is_cohort, count=10)
+    assert repeated(work, here) == [0, 0, 0]
+    here.turns.turn()
+    delivered = here.descriptors().drain()
+    assert delivered % 5 == 0
+    assert delivered / 50 < 137 * (0.4 if is_cohort else 0.95)
+    counters = here.hub.counters.snapshot()
+    assert counters["publications"] == counters["compressed_messages"] == 30
+
+
 def test_who_joined_has_left_again(here: Rig) -> None:
     work = works.subscribe(here, 3, 10)
     for _ in range(3):
@@ -144,12 +172,31 @@ def test_every_counted_work_can_be_repeated(here: Rig, name: str) -> None:
     assert work.per_run > 0
 
 
+def packed(texts: list[str], keeps_window: bool) -> int:
+    """The bytes that Python's zlib makes of them."""
+    rule, total = works.COMPRESSION, 0
+    for place, text in enumerate(texts):
+        if place == 0 or not keeps_window:
+            stream = zlib.compressobj(
+                rule.level, zlib.DEFLATED, -rule.window_bits, rule.memory_level
+            )
+        data = stream.compress(text.encode()) + stream.flush(zlib.Z_SYNC_FLUSH)
+        total += len(data)
+    return total
+
+
 def test_the_controls_do_the_work() -> None:
     room = control.Room(1 << 16)
     assert room.parse((client_frame(TEXT) + client_frame(TEXT * 3)) * 5) == 10
     assert room.parse(client_frame(TEXT)[:-1]) == -1
     payload = (TEXT * 3).encode()
     assert bytes(room.encoded(payload, 3)) == frame(1, payload, key=None) * 3
+    texts = works.records_of(137, 9)
+    for keeps_window in (False, True):
+        deflater = control.Deflater(works.COMPRESSION)
+        data = "".join(texts).encode()
+        assert deflater.compress(data, 137, keeps_window) == packed(texts, keeps_window)
+        deflater.close()
     control.copy(0, 1)
     control.unmask(1000, 2)
 

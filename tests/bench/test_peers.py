@@ -30,6 +30,8 @@ SIZES = (1, 125, 126, 1000, 65_536, 300_000)
 RSV1 = 0x40
 # Without context each message can be read on its own.
 OFFER = "permessage-deflate; server_no_context_takeover"
+WITH_CONTEXT = "permessage-deflate; client_no_context_takeover"
+TAIL = b"\0\0\xff\xff"
 HERE = b"here"
 
 pytestmark = [
@@ -88,8 +90,8 @@ class Running:
         return clients
 
 
-def read_raw(client: RawClient) -> tuple[bool, int, bytes]:
-    """The next frame: whether it is compressed, its opcode and its message."""
+def read_wire(client: RawClient) -> tuple[bool, int, bytes]:
+    """The next frame: whether it is compressed, its opcode and its payload as it is."""
 
     def has_begun() -> bool:
         client.poll()
@@ -99,11 +101,16 @@ def read_raw(client: RawClient) -> tuple[bool, int, bytes]:
     is_compressed = bool(client.received[0] & RSV1)
     client.received[0] &= ~RSV1
     found = client.read_frame()
-    data = found.payload
+    return is_compressed, found.opcode, found.payload
+
+
+def read_raw(client: RawClient) -> tuple[bool, int, bytes]:
+    """The next frame: whether it is compressed, its opcode and its message."""
+    is_compressed, opcode, data = read_wire(client)
     if is_compressed:
         inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        data = inflate.decompress(data + b"\0\0\xff\xff")
-    return is_compressed, found.opcode, data
+        data = inflate.decompress(data + TAIL)
+    return is_compressed, opcode, data
 
 
 def read_news(client: RawClient) -> tuple[bool, int, bytes]:
@@ -115,12 +122,16 @@ def read_news(client: RawClient) -> tuple[bool, int, bytes]:
 
 @contextmanager
 def started(
-    peer: Peer, *, deflate: bool = False, ping: float | None = None
+    peer: Peer,
+    *,
+    deflate: bool = False,
+    cohort: bool = False,
+    ping: float | None = None,
 ) -> Iterator[Running]:
     """The server, ended by SIGTERM; what it said about trouble fails the test."""
     port = free_port()
     process = subprocess.Popen(
-        peer.command(port, deflate, ping=ping),
+        peer.command(port, deflate, cohort=cohort, ping=ping),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -202,6 +213,10 @@ def test_what_would_silently_be_absent_is_refused() -> None:
         PEERS["control"].command(1, deflate=True)
     with pytest.raises(ValueError):
         PEERS["picows"].command(1, ping=25)
+    with pytest.raises(ValueError):
+        PEERS["websockets"].command(1, deflate=True, cohort=True)
+    with pytest.raises(ValueError):
+        PEERS["fastws"].command(1, cohort=True)
 
 
 # --- the contract -----------------------------------------------------------------
@@ -306,6 +321,41 @@ def test_fanout_is_compressed_when_it_says_so(peer: Peer) -> None:
             clients[1].send(frame(TEXT, message))
             for client in clients:
                 assert read_news(client) == (deflate, TEXT, message)
+
+
+@pytest.mark.parametrize("peer", those_who_can("fanout", "fanout-deflate"))
+def test_short_messages_are_compressed_too(peer: Peer) -> None:
+    message = (
+        b'{"bid":184.21,"ask":184.22,"bid_size":200,"ask_size":300,"symbol":"ABC"}'
+    )
+    assert len(message) < 80
+    with started(installed(peer), deflate=True) as server:
+        clients = server.joined("/fanout", 2, OFFER)
+        clients[0].send(frame(TEXT, message))
+        for client in clients:
+            assert read_news(client) == (True, TEXT, message)
+
+
+@pytest.mark.parametrize("peer", those_who_can("cohort"))
+def test_a_channel_shares_one_context(peer: Peer) -> None:
+    message = b'{"side":"buy","symbol":"ABC","price":%d,"volume":100,"venue":"XNAS"}'
+    with started(installed(peer), deflate=True, cohort=True) as server:
+        clients = [server.client("/fanout", WITH_CONTEXT) for _ in range(3)]
+        windows = [zlib.decompressobj(wbits=-zlib.MAX_WBITS) for _ in clients]
+        prices = iter(range(10_000, 99_999))
+
+        def refers_to_earlier_ones() -> bool:
+            sent = message % next(prices)
+            clients[1].send(frame(TEXT, sent))
+            frames = [read_wire(client) for client in clients]
+            assert len(set(frames)) == 1
+            is_compressed, opcode, data = frames[0]
+            assert (is_compressed, opcode) == (True, TEXT)
+            for window in windows:
+                assert window.decompress(data + TAIL) == sent
+            return len(data) < len(sent) / 3
+
+        eventually(refers_to_earlier_ones)
 
 
 @pytest.mark.parametrize("peer", those_who_can("echo", "pings"))

@@ -62,6 +62,7 @@ def everything() -> Results:
         (717, "bytes_per_connection", "717 B"),
         (3072, "bytes_per_connection", "3.00 KB"),
         (-12, "bytes_per_connection", "-12 B"),
+        (27.34, "bytes_per_frame", "27.3 B"),
         (850.4, "p99", "850 µs"),
         (12_340, "p99", "12.3 ms"),
         (1_234_000, "p99", "1.23 s"),
@@ -170,6 +171,47 @@ def test_lower_bounds_and_proofs_are_shown() -> None:
     assert "| neither |" in row["bun"]
 
 
+def cells(text: str, heading: str) -> dict[str, str]:
+    """A column of the page's last table, by server."""
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    last = max(place for place, row in enumerate(rows) if row[0] == "| server")
+    column = rows[last].index(heading)
+    return {row[0].strip("| *"): row[column] for row in rows[last + 2 :]}
+
+
+def test_bytes_stand_beside_rates_and_rates_beside_bytes() -> None:
+    name = "fanout-1000x1024-d16-deflate"
+    runs = made_up.runs(name, {"uws": [10], "fastws": [95]})
+    assert "Compressed messages are JSON" in page(results(runs))
+    assert cells(page(results(runs)), "bytes of each") == {
+        "uws": "66\u2009B",
+        "fastws": "66\u2009B",
+    }
+    runs = made_up.runs("wire-1000x137-context", {"uws": [120], "fastws": [25]})
+    text = page(results(runs))
+    assert cells(text, "bytes of a delivery")["fastws"] == "25\u2009B"
+    assert cells(text, "per second")["uws"] == "100\u2009k"
+
+
+def test_what_compression_sends_and_keeps() -> None:
+    made = msgspec.structs.replace(results([]), wire=made_up.wire())
+    text = page(made)
+    assert (
+        "| one context for the channel | 26\u2009B | 0.19 | 1 | 4.5\u2009µs |" in text
+    )
+    assert "| uncompressed | 717\u2009B |" in text
+    assert "| ≤ 0.25 × uncompressed | 0.19 | met |" in text
+    assert "misses its target" not in text
+
+
+def test_what_compression_should_not_cost_is_a_loss() -> None:
+    found = made_up.wire(to_plain=0.26, compressions=1.5)
+    text = page(msgspec.structs.replace(results([]), wire=found))
+    assert text.count("**missed**") == 2
+    assert "misses its target, ≤ 0.25 × uncompressed: it is 0.26." in text
+    assert "misses its target, ≤ 1: it is 1.50." in text
+
+
 def test_disturbed_rounds_are_said() -> None:
     runs = made_up.runs(
         ECHO, {"control": [100, 100], "fastws": [99, 99]}, foreign_cpu=0.4
@@ -266,7 +308,7 @@ def test_axis_spans_the_ratios() -> None:
 
 
 def test_stored_results_say_the_same() -> None:
-    made = everything()
+    made = msgspec.structs.replace(everything(), wire=made_up.wire())
     assert decode(encode(made)) == made
     assert encode(decode(encode(made))) == encode(made)
 
@@ -292,6 +334,28 @@ def test_written_from_the_runs_and_rendered_again(
     assert command.main(["--docs", str(docs)]) == 0
     assert (docs / "benchmarks.md").read_text() == text
     assert not (docs / "benchmarks" / "old.svg").exists()
+
+
+def test_what_was_found_on_the_wire_stays_until_it_is_measured_again(
+    tmp_path: Path,
+) -> None:
+    runs = RunFile(tmp_path / "runs.jsonl")
+    runs.append(made_up.about(*USUAL))
+    for run in made_up.runs(ECHO, {"fastws": [95]}):
+        runs.append(run)
+    docs, found = tmp_path / "docs", tmp_path / "wire.json"
+    docs.mkdir()
+    with pytest.raises(SystemExit, match="is missing"):
+        command.main(["--docs", str(docs)])
+    found.write_bytes(msgspec.json.encode(made_up.wire()))
+    assert command.main([str(runs.path), "--docs", str(docs)]) == 0
+    assert "What compression sends" not in (docs / "benchmarks.md").read_text()
+    assert command.main(["--wire", str(found), "--docs", str(docs)]) == 0
+    text = (docs / "benchmarks.md").read_text()
+    assert "What compression sends" in text
+    assert command.main([str(runs.path), "--docs", str(docs)]) == 0
+    assert (docs / "benchmarks.md").read_text() == text
+    assert command.main(["--check", "--docs", str(docs)]) == 0
 
 
 def test_a_file_without_circumstances_is_refused() -> None:

@@ -48,6 +48,7 @@ def test_targets_name_servers_that_exist(scenario: Scenario) -> None:
 def test_grids_are_complete() -> None:
     groups = [scenario.group for scenario in ALL]
     assert groups.count("echo") == 3 * 3 * 2
+    assert groups.count("wire") == 3
     assert groups.count("fanout") == groups.count("fanout-deflate") == 3 * 2 * 2
 
 
@@ -58,6 +59,7 @@ def test_sets_name_scenarios_in_order() -> None:
     assert set(SETS["quick"]) <= set(SETS["targets"])
     # What a targeted scenario is compared with is measured too.
     assert "fanout-1000x1024-d16" in SETS["targets"]
+    assert "wire-1000x137" in SETS["targets"]
 
 
 def test_groups_stand_together() -> None:
@@ -80,6 +82,26 @@ def test_needs() -> None:
     assert SCENARIOS["channels-1000x10"].needs == {"fanout", "channels"}
     assert SCENARIOS["idle-18000-pings"].needs == {"pings"}
     assert SCENARIOS["connect"].needs == frozenset()
+    assert SCENARIOS["wire-1000x137-context"].needs == {"fanout-deflate"}
+    assert SCENARIOS["idle-8000-deflate"].needs == {"fanout-deflate"}
+
+
+def test_a_context_is_shared_by_those_who_can() -> None:
+    with_context = SCENARIOS["wire-1000x137-context"]
+    assert with_context.arguments_for({"cohort"}) == ("--cohort",)
+    assert with_context.arguments_for({"fanout-deflate"}) == ()
+    alone = SCENARIOS["wire-1000x137-deflate"]
+    assert alone.arguments_for({"cohort"}) == ()
+    assert SCENARIOS["idle-18000-pings"].arguments_for(()) == ("--ping", "25")
+
+
+def test_what_is_compressed_is_json_that_changes() -> None:
+    for scenario in ALL:
+        if scenario.deflate and scenario.mode == "fanout":
+            assert scenario.options["content"] == "records"
+            beside = SCENARIOS[scenario.beside]
+            assert beside.options["size"] == scenario.options["size"]
+            assert not beside.deflate
 
 
 def test_command_of_the_load_generator() -> None:

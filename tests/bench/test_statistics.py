@@ -196,6 +196,31 @@ def test_verdicts_against_one_server_and_beside_another_scenario() -> None:
     assert entries["uws"].beside == Spread(0.2, 0.2, 0.2)
 
 
+def test_bytes_on_the_wire_are_judged_beside_the_plain_ones() -> None:
+    name, plain = "wire-1000x137-context", "wire-1000x137"
+    runs = made_up.runs(plain, {"fastws": [139, 139], "ws": [139, 139]})
+    runs += made_up.runs(name, {"fastws": [25, 25], "ws": [28, 28]})
+    row, entries = row_of(runs, name)
+    assert row.lower_is_better
+    assert not row.wants_busy_server
+    (verdict,) = entries["fastws"].verdicts
+    assert (verdict.kind, verdict.met) == ("beside", True)
+    assert entries["fastws"].ratio == Spread(0.89286, 0.89286, 0.89286)
+    assert entries["fastws"].rate == 100_000
+    assert entries["fastws"].wire is None
+    plainly = made_up.runs(plain, {"fastws": [139]})
+    _, entries = row_of(plainly + made_up.runs(name, {"fastws": [35]}), name)
+    assert entries["fastws"].verdicts[0].met is False
+
+
+def test_compressed_rows_say_how_much_was_sent() -> None:
+    name = "fanout-1000x1024-d16-deflate"
+    _, entries = row_of(made_up.runs(name, {"fastws": [95]}), name)
+    assert (entries["fastws"].wire, entries["fastws"].rate) == (66, None)
+    _, entries = row_of(made_up.runs(ECHO, {"fastws": [95]}))
+    assert (entries["fastws"].wire, entries["fastws"].rate) == (None, None)
+
+
 def test_a_verdict_against_the_best_peer_leaves_the_control_out() -> None:
     name = "fanout-1000x128-d16"
     values: dict[str, list[float | None]] = {

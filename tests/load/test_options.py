@@ -37,6 +37,12 @@ URL = "ws://127.0.0.1:1/"
         ({"mode": "fanout", "channels": 2}, "--publishers must be 2 or more"),
         ({"mode": "fanout", "publish": "hello"}, "--publish must be text with"),
         ({"mode": "fanout", "publisher_path": "x"}, "--publisher-path must be a path"),
+        ({"mode": "fanout", "content": "xml"}, "--content must be text or records"),
+        ({"content": "records"}, "--content means nothing with --mode echo"),
+        (
+            {"mode": "fanout", "content": "records", "publish": "<{message}>"},
+            "--content must be text with --publish",
+        ),
         ({"mode": "fanout", "stalled": 0.5}, "--stalled must be a share"),
         ({"mode": "fanout", "stalled": 50.0, "publishers": 51}, "--stalled must be a"),
         (

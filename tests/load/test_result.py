@@ -218,6 +218,8 @@ def test_a_tally_becomes_a_result(tally: Any) -> None:
     assert result.per_second == 1500
     assert result.latency == histogram([1000, 2000, 3000])
     assert result.load_cpu_busiest == result.load_cpu == 0.5
+    assert result.bytes_per_frame == 2000 / 3000
+    assert result.to_dict()["bytes_per_frame"] == 0.7
 
 
 def test_what_a_mode_does_not_count_is_none(tally: Any) -> None:
