@@ -12,7 +12,8 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fastws import Connection, Limits
 from fastws.engine.binding import Binding
@@ -26,7 +27,7 @@ from fastws.engine.sweep import Sweep
 from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
 from tests.support import kinds
-from tests.support.deflating import inflated
+from tests.support.deflating import Inflater
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, take_frame
 
 DEADLINE = 10.0
@@ -61,6 +62,13 @@ class Clock:
         return self.now
 
 
+@dataclass(frozen=True)
+class Received(Frame):
+    """A frame, and the message that it is."""
+
+    message: str | bytes = b""
+
+
 class Peer:
     """The other end of one connection."""
 
@@ -68,7 +76,8 @@ class Peer:
         self.socket = sock
         self.ws = ws
         self.data = bytearray()
-        self.frames: list[Frame] = []
+        self.frames: list[Received] = []
+        self.inflater = Inflater(ws.agreement.response) if ws.agreement else None
         self.gone = False
         self.was_reset = False
 
@@ -86,14 +95,22 @@ class Peer:
             return 0
         self.gone = self.gone or not data
         self.data += data
-        inflates = self.ws.agreement is not None
+        inflates = self.inflater is not None
         while (frame := take_frame(self.data, inflates=inflates)) is not None:
-            self.frames.append(frame)
+            self.frames.append(self.received(frame))
         return len(data)
+
+    def received(self, one: Frame) -> Received:
+        payload = one.payload
+        if one.compressed:
+            assert self.inflater is not None
+            payload = self.inflater.inflate(payload)
+        message = payload.decode() if one.opcode == TEXT else payload
+        return Received(one.opcode, one.payload, one.fin, one.compressed, message)
 
     @property
     def messages(self) -> list[str | bytes]:
-        return [message_of(one) for one in self.frames if one.opcode in (TEXT, BINARY)]
+        return [one.message for one in self.frames if one.opcode in (TEXT, BINARY)]
 
     @property
     def pongs(self) -> list[bytes]:
@@ -146,11 +163,6 @@ class Peer:
         self.socket.close()
 
 
-def message_of(one: Frame) -> str | bytes:
-    payload = inflated(one.payload) if one.compressed else one.payload
-    return payload.decode() if one.opcode == TEXT else payload
-
-
 class World:
     """A hub, a route's binding, and the peers of its connections."""
 
@@ -184,6 +196,7 @@ class World:
         certificates: Certificates | None = None,
         early: bytes = b"",
         agreement: Agreement | None = None,
+        own: bool = kinds.OWN,
     ) -> Peer:
         made: asyncio.Future[Connection[Any]] = self.loop.create_future()
 
@@ -202,7 +215,7 @@ class World:
             return ws
 
         client, accepted = self.sockets(small)
-        if kinds.OWN and certificates is None:
+        if own and certificates is None:
             poller_of(self.hub).adopt(accepted, open_connection)
             peer = Peer(client, await made)
             self.peers.append(peer)
@@ -269,10 +282,19 @@ async def secured(sock: socket.socket, certificates: Certificates) -> ssl.SSLSoc
     return wrapped
 
 
+W = TypeVar("W", bound=World)
+
+
 @asynccontextmanager
 async def world(limits: Limits | None = None, **callbacks: Any) -> AsyncIterator[World]:
     """A hub with nothing in it before, and nothing left of it afterwards."""
-    made = World(limits or Limits(), callbacks)
+    async with ended(World(limits or Limits(), callbacks)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def ended(made: W) -> AsyncIterator[W]:
+    """A world, which ends with everybody in it."""
     try:
         yield made
     finally:
