@@ -5,7 +5,6 @@ subscriber.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
 
 from .channel cimport COMPRESS_COHORT
 from .cohort cimport cohort_tend
@@ -15,6 +14,7 @@ from .keyed cimport keyed_put
 from .lane cimport (
     LANE_COHORT,
     MEMBER_DETOUR,
+    NOTE_LAGGED,
     detour_of,
     lane_subscription,
     member_t,
@@ -22,6 +22,7 @@ from .lane cimport (
 )
 from .log cimport log_append
 from .payload cimport frame_size, frame_write
+from .writer cimport note
 
 
 cdef enum:
@@ -48,10 +49,11 @@ cdef int lanes_append(
     uint64_t key,
     writer_t *writer,
 ) except -1:
-    """To every lane that has subscribers. MemoryError: not to all of them."""
+    """To every lane that has subscribers. MemoryError: to none of them."""
     cdef publication_t publication
-    if channel.forms is not None and channel.rule.compress == COMPRESS_COHORT:
-        cohort_tend(channel, writer)
+    if channel.forms is not None:
+        if channel.rule.compress == COMPRESS_COHORT or channel.forms.strays:
+            cohort_tend(channel, writer)
     writer.sequence += 1
     publication.plain = payload
     publication.excluded = excluded
@@ -65,46 +67,60 @@ cdef int lanes_append(
         publication.serial = excluded.serial
         publication.prior = excluded.excluded
     if channel.lane.count:
-        _append_frame(&channel.lane, &publication, payload, writer)
+        if not _append_frame(&channel.lane, &publication, payload, writer):
+            raise MemoryError
     if channel.forms is not None:
-        _append_compressed(channel.forms, &publication, writer)
+        _append_compressed(
+            channel.forms, &publication, channel.lane.count > 0, writer
+        )
     if excluded != NULL:
         excluded.excluded = writer.sequence
     return 0
 
 
 cdef int _append_compressed(
-    Forms forms, const publication_t *publication, writer_t *writer
+    Forms forms, const publication_t *publication, bint published, writer_t *writer
 ) except -1:
     """The compressed lanes' frames; one that would get no smaller stays plain."""
     cdef CompressedLane lane
     cdef payload_t form
-    cdef object failed = None
+    cdef bint good
     for one in forms.lanes:
         lane = one
+        if lane.lane.count == 0:
+            continue
         form = publication.plain[0]
         forms.encode(lane, &form, publication.excluded != NULL)
-        try:
-            _append_frame(&lane.lane, publication, &form, writer)
-        except MemoryError as error:
-            # The other lanes' subscribers get it all the same.
-            writer.counters.frames_lost += lane.lane.count
-            failed = error
-            if lane is forms.cohort:
-                # Nothing may refer to a message that nobody has.
-                forms.cohort.context.restart()
+        good = _append_frame(&lane.lane, publication, &form, writer)
         lane.deflate.release()
-    if failed is not None:
-        raise failed
+        if good:
+            published = True
+            continue
+        if lane is forms.cohort:
+            # Nothing may refer to a message that nobody has.
+            forms.cohort.context.restart()
+        if not published:
+            raise MemoryError
+        _give_up(&lane.lane, writer)
     return 0
 
 
-cdef inline int _append_frame(
+cdef void _give_up(lane_t *lane, writer_t *writer) noexcept:
+    """There was no memory for a publication that the other lanes have. No gap in
+    silence: these subscribers are closed, as if they had been too slow."""
+    cdef uint32_t position
+    writer.counters.frames_lost += lane.count
+    for position in range(lane.count):
+        note(writer, lane.members[position].conn, NOTE_LAGGED)
+
+
+cdef inline bint _append_frame(
     lane_t *lane,
     const publication_t *publication,
     const payload_t *form,
     writer_t *writer,
-) except -1:
+) noexcept:
+    """False: no memory."""
     cdef uint8_t *frame
     lane.log.small = lane.count < FEW
     frame = log_append(
@@ -118,13 +134,16 @@ cdef inline int _append_frame(
         publication.tick,
     )
     if frame == NULL:
-        raise MemoryError
+        return False
     frame_write(frame, form)
     if lane.detours and publication.excluded != NULL:
         _exclude_from_detour(lane, publication.excluded)
     if lane.keyed != NULL:
-        _keep_newest(lane, publication, frame, form, writer)
-    return 0
+        # A cohort's frames can't be read out of order.
+        if lane.kind == LANE_COHORT:
+            form = publication.plain
+        _keep_newest(lane, publication, form, writer)
+    return True
 
 
 cdef void _exclude_from_detour(lane_t *lane, conn_t *excluded) noexcept:
@@ -137,37 +156,27 @@ cdef void _exclude_from_detour(lane_t *lane, conn_t *excluded) noexcept:
             detour_of(member).excluded += 1
 
 
-cdef int _keep_newest(
+cdef void _keep_newest(
     lane_t *lane,
     const publication_t *publication,
-    const uint8_t *frame,
     const payload_t *form,
     writer_t *writer,
-) except -1:
-    """The newest frame of its key, for cursors on a detour: one that refers to no
-    other. Without memory the key is missed, and counted as such."""
-    cdef uint8_t *own = NULL
-    if lane.kind == LANE_COHORT:
-        form = publication.plain
-        own = <uint8_t *>malloc(frame_size(form))
-        if own == NULL:
-            raise MemoryError
-        frame_write(own, form)
-        frame = own
-    keyed_put(
+) noexcept:
+    """The newest frame of its key, for cursors on a detour. Without memory the key is
+    missed, and counted as such."""
+    cdef uint8_t *frame = keyed_put(
         lane.keyed,
         lane.log.next - 1,
         publication.sequence,
         publication.key,
         publication.serial,
-        frame,
         <uint32_t>frame_size(form),
     )
-    free(own)
+    if frame != NULL:
+        frame_write(frame, form)
     if lane.healing:
         writer.counters.keys_dropped += lane.keyed.dropped
     lane.keyed.dropped = 0
-    return 0
 
 
 cdef size_t lanes_mark(Channel channel, writer_t *writer) noexcept:
@@ -180,6 +189,7 @@ cdef size_t lanes_mark(Channel channel, writer_t *writer) noexcept:
     if channel.forms is not None:
         for one in channel.forms.lanes:
             lane = one
-            mark_lane(writer, &lane.lane)
-            most = max(most, lane_unflushed(&lane.lane))
+            if lane.lane.count:
+                mark_lane(writer, &lane.lane)
+                most = max(most, lane_unflushed(&lane.lane))
     return most

@@ -51,6 +51,7 @@ cdef class Channel:
     cdef object window          # its timer
     cdef list texts             # JSON texts of its array
     cdef size_t texts_bytes
+    cdef uint8_t texts_compress     # see Wish: of all of them
 
     # -- lanes
     cdef lane_t *lane_for(self, Agreement agreement, uint32_t flags) except NULL

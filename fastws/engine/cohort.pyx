@@ -10,7 +10,7 @@ end of its array, and go from it, as it does with any other.
 
 from libc.stdint cimport uint32_t
 
-from .deflate cimport Agreement
+from .channel cimport COMPRESS_COHORT, COMPRESS_NOTHING
 from .detour cimport detour_over
 from .flush cimport unmark_lane
 from .forms cimport CohortLane, CompressedLane, Forms
@@ -22,13 +22,12 @@ from .lane cimport (
     DETOUR_REFILL,
     LANE_COMPRESSED,
     LANE_PLAIN,
-    MEMBER_DETOUR,
-    detour_of,
+    detour_t,
     lane_move,
+    lane_subscription,
     lane_trim,
     member_owes,
     no_limit,
-    subscription_t,
 )
 from .roster cimport Owner
 
@@ -39,65 +38,94 @@ cdef int cohort_tend(Channel channel, writer_t *writer) except -1:
     if forms.cohort is not None and forms.cohort.lane.detours:
         _let_go(channel, writer)
     if (
-        not forms.has_admitted
-        or writer.tick - forms.admitted >= channel.rule.cohort_join
-    ):
-        forms.has_admitted = True
-        forms.admitted = writer.tick
-        _admit(channel, writer)
+        forms.has_looked and writer.tick - forms.looked < channel.rule.cohort_join
+    ) or _is_gathering(channel):
+        return 0
+    forms.has_looked = True
+    forms.looked = writer.tick
+    try:
+        if forms.strays:
+            _bring_back(channel, writer)
+        if channel.rule.compress == COMPRESS_COHORT:
+            _admit(channel, writer)
+    except MemoryError:
+        # Everybody stays where they are, which is right too; there is another look.
+        pass
     return 0
+
+
+cdef bint _is_gathering(Channel channel) noexcept:
+    """In a batch window everybody owes something, until it is over."""
+    cdef CompressedLane lane
+    if channel.lane.gathering:
+        return True
+    for one in channel.forms.lanes:
+        lane = one
+        if lane.lane.gathering:
+            return True
+    return False
 
 
 # -- coming ----------------------------------------------------------------------------
 
 
 cdef int _admit(Channel channel, writer_t *writer) except -1:
-    """Take in those who can join; the context then starts anew."""
+    """Take in those who can join; the context starts anew."""
     cdef Forms forms = channel.forms
     cdef CompressedLane lane
-    cdef bint joined = _admit_from(channel, &channel.lane, writer)
     for one in list(forms.lanes):
-        if one is not forms.cohort:
-            lane = one
-            joined |= _admit_from(channel, &lane.lane, writer)
-    if joined:
-        forms.cohort.context.restart()
+        lane = one
+        # Who could read more than this window waits in the lane of its size.
+        if (
+            lane is not forms.cohort
+            and lane.window_bits == lane.deflate.rule.window_bits
+            and (forms.cohort is None or forms.cohort.deflate is lane.deflate)
+        ):
+            _admit_from(channel, lane, writer)
     return 0
 
 
-cdef bint _admit_from(Channel channel, lane_t *lane, writer_t *writer) except? True:
-    cdef Forms forms = channel.forms
-    cdef CohortLane cohort
+cdef int _admit_from(
+    Channel channel, CompressedLane waiting, writer_t *writer
+) except -1:
+    cdef lane_t *lane = &waiting.lane
+    cdef CohortLane cohort = channel.forms.cohort
+    cdef uint32_t position = _candidate(lane, lane.count)
     cdef conn_t *conn
-    cdef bint joined = False
-    cdef uint32_t position = lane.count
-    while position:
-        position -= 1
+    if position == lane.count:
+        return 0
+    if cohort is None:
+        cohort = channel.forms.open_cohort(&channel.lane, waiting.deflate)
+        # Making objects may have run a finalizer of the program's.
+        position = _candidate(lane, lane.count)
+    # At once: whatever fails from here on, who is in can read on.
+    cohort.context.restart()
+    while position < lane.count:
         conn = lane.members[position].conn
-        if not _may_join(forms, conn) or not _is_settled(conn, lane, position):
-            continue
-        cohort = forms.cohort
-        if cohort is None:
-            cohort = forms.open_cohort(
-                &channel.lane, (<Owner>conn.owner).agreement.deflate
-            )
+        # What is plain is always right, so that comes first.
+        _go_plain(conn, lane, writer)
         if not lane_move(lane, position, &cohort.lane):
             raise MemoryError
         conn.flags |= CONN_COHORT
-        joined = True
-        _go_plain(conn, writer)
-    if joined:
-        lane_emptied(channel, lane, writer)
-    return joined
+        position = _candidate(lane, position)
+    return lane_emptied(channel, lane, writer)
 
 
-cdef bint _may_join(Forms forms, const conn_t *conn) noexcept:
-    cdef Agreement agreement = (<Owner>conn.owner).agreement
+cdef uint32_t _candidate(const lane_t *lane, uint32_t end) noexcept:
+    """The last member before ``end`` that can join now; ``lane.count``: there is
+    none."""
+    while end:
+        end -= 1
+        if _may_join(lane.members[end].conn) and _is_settled(
+            lane.members[end].conn, lane, end
+        ):
+            return end
+    return lane.count
+
+
+cdef bint _may_join(const conn_t *conn) noexcept:
     return (
-        agreement is not None
-        and agreement.send_context
-        and agreement.send_bits >= agreement.deflate.rule.window_bits
-        and (forms.cohort is None or forms.cohort.deflate is agreement.deflate)
+        (<Owner>conn.owner).agreement.send_context
         and not conn.flags & (CONN_COHORT | CONN_BLOCKED | CONN_BROKEN | CONN_FINISH)
         and conn.limit == no_limit()
     )
@@ -120,14 +148,17 @@ cdef bint _is_settled(
     return True
 
 
-cdef int _go_plain(conn_t *conn, writer_t *writer) except -1:
-    """A new member's other channels send it plain frames from now on."""
+cdef int _go_plain(
+    conn_t *conn, const lane_t *waiting, writer_t *writer
+) except -1:
+    """Channels other than the one in whose lane it waits send it plain frames from now
+    on."""
     cdef uint32_t slot
     cdef lane_t *lane
     cdef Channel channel
     for slot in range(conn.subscription_count):
         lane = conn.subscriptions[slot].lane
-        if lane.kind == LANE_COMPRESSED:
+        if lane.kind == LANE_COMPRESSED and lane != waiting:
             channel = <Channel>lane.channel
             if not lane_move(lane, conn.subscriptions[slot].index, &channel.lane):
                 raise MemoryError
@@ -143,50 +174,61 @@ cdef int _let_go(Channel channel, writer_t *writer) except -1:
     the lane of those who need none."""
     cdef CohortLane cohort = channel.forms.cohort
     cdef lane_t *lane = &cohort.lane
+    cdef detour_t *detour = lane.first_detour
+    cdef detour_t *next
     cdef conn_t *conn
-    cdef uint32_t position = lane.count
-    while position:
-        position -= 1
-        if lane.members[position].standing != MEMBER_DETOUR:
-            continue
-        if not detour_over(lane, &lane.members[position]):
-            continue
-        conn = lane.members[position].conn
-        if detour_of(&lane.members[position]).kind == DETOUR_REFILL:
-            writer.counters.lag_refills += 1
-        if not lane_move(
-            lane,
-            position,
-            channel.forms.lane_for(&channel.lane, (<Owner>conn.owner).agreement),
-        ):
-            raise MemoryError
-        cohort_left(conn, writer)
+    while detour != NULL:
+        next = detour.next
+        conn = detour.conn
+        if detour_over(lane, detour):
+            if detour.kind == DETOUR_REFILL:
+                writer.counters.lag_refills += 1
+            if not lane_move(
+                lane,
+                lane_subscription(lane, conn).index,
+                channel.forms.lane_for(&channel.lane, (<Owner>conn.owner).agreement),
+            ):
+                raise MemoryError
+            cohort_left(conn, writer)
+        detour = next
     return lane_emptied(channel, lane, writer)
 
 
 cdef int cohort_left(conn_t *conn, writer_t *writer) except -1:
-    """It reads no context any more: its other channels, as far as it has got everything
-    of them, send it compressed frames again."""
+    """It reads no context any more: its other channels can send it compressed frames
+    again, from their next look on."""
     cdef uint32_t slot
-    cdef subscription_t *subscription
-    cdef lane_t *lane
-    cdef lane_t *target
     cdef Channel channel
     conn.flags &= ~<uint32_t>CONN_COHORT
     for slot in range(conn.subscription_count):
-        subscription = &conn.subscriptions[slot]
-        lane = subscription.lane
-        channel = <Channel>lane.channel
-        if lane.kind != LANE_PLAIN or member_owes(
-            lane, &lane.members[subscription.index]
-        ):
-            continue
-        target = channel.lane_for((<Owner>conn.owner).agreement, conn.flags)
-        if target != lane:
-            if not lane_move(lane, subscription.index, target):
-                raise MemoryError
-            lane_emptied(channel, lane, writer)
+        if conn.subscriptions[slot].lane.kind == LANE_PLAIN:
+            channel = <Channel>conn.subscriptions[slot].lane.channel
+            if channel.rule.compress != COMPRESS_NOTHING:
+                if channel.forms is None:
+                    channel.forms = Forms()
+                channel.forms.strays = True
     return 0
+
+
+cdef int _bring_back(Channel channel, writer_t *writer) except -1:
+    """Members of a cohort that is gone sit in the plain lane."""
+    cdef lane_t *lane = &channel.lane
+    cdef lane_t *target
+    cdef conn_t *conn
+    cdef bint more = False
+    cdef uint32_t position = lane.count
+    while position:
+        position -= 1
+        conn = lane.members[position].conn
+        target = channel.lane_for((<Owner>conn.owner).agreement, conn.flags)
+        if target == lane:
+            continue
+        if member_owes(lane, &lane.members[position]):
+            more = True
+        elif not lane_move(lane, position, target):
+            raise MemoryError
+    channel.forms.strays = more
+    return lane_emptied(channel, lane, writer)
 
 
 cdef int lane_emptied(Channel channel, lane_t *lane, writer_t *writer) except -1:

@@ -60,6 +60,7 @@ cdef class Agreement:
     # -- what we send
     cdef readonly int send_bits         # window
     cdef readonly bint send_context     # a message may refer to earlier ones
+    cdef readonly int shared_bits       # window of what is compressed for many
     # -- what the peer sends
     cdef readonly int receive_bits
     cdef readonly bint receive_context

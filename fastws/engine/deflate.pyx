@@ -58,6 +58,8 @@ cdef enum:
     TAIL = 4
     # A message from which compressing is worth releasing the GIL: about a millisecond.
     RELEASED_FROM = 65536
+    # Between the smallest window and the rule's, the one that is compressed for.
+    MIDDLE_WINDOW = 12
     # What stays allocated between two messages.
     SCRATCH_KEPT = 65536 + TAIL
 
@@ -314,6 +316,13 @@ cdef class Deflate:
         return agreement
 
     cdef Agreement _settle(self, Agreement agreement):
+        # Peers choose the size of their windows, but not how often a publication is
+        # compressed: a smaller window is valid for a larger one.
+        agreement.shared_bits = agreement.send_bits
+        if agreement.send_bits < self.rule.window_bits:
+            agreement.shared_bits = min(agreement.send_bits, FASTWS_WINDOW_BITS_MIN)
+            if agreement.send_bits >= MIDDLE_WINDOW:
+                agreement.shared_bits = MIDDLE_WINDOW
         agreement.inflation.streams = &self.streams
         agreement.inflation.window_bits = agreement.receive_bits
         agreement.inflation.keeps_context = agreement.receive_context

@@ -228,9 +228,8 @@ cdef void detour_miss(
         member_return(lane, member)
 
 
-cdef bint detour_over(const lane_t *lane, const member_t *member) noexcept nogil:
+cdef bint detour_over(const lane_t *lane, const detour_t *detour) noexcept nogil:
     """Of a cohort's member on a detour: nothing on it is owed any more."""
-    cdef const detour_t *detour = detour_of(member)
     return detour.position == _end(lane, detour)
 
 

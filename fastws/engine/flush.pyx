@@ -185,13 +185,22 @@ cdef inline size_t _aim(const part_t *part, iovec *vector) noexcept nogil:
     return vector.iov_len
 
 
+cdef bint _is_alone(const writer_t *writer) noexcept nogil:
+    """All that is marked are lanes of one channel: nobody reads two of them."""
+    cdef const lane_t *lane = writer.first_marked
+    cdef const void *channel = lane.channel
+    while lane != NULL and lane.channel == channel:
+        lane = lane.next
+    return lane == NULL
+
+
 cdef bint _walk(writer_t *writer, lane_t *lane, uint64_t deadline) noexcept nogil:
     """Bring every member to the lane's head. False: time is over, go on here later."""
     cdef walk_t walk
     cdef uint32_t looks = 0
     cdef member_t *member
     cdef conn_t *conn
-    cdef bint alone = writer.marked == 1 and writer.gathering == 0
+    cdef bint alone = writer.gathering == 0 and _is_alone(writer)
     cdef bint fast
     if not lane.walking:
         lane.walking = True

@@ -24,8 +24,9 @@ cdef class Forms:
 
     cdef list lanes             # of CompressedLane, the cohort's too
     cdef CohortLane cohort      # None: there is none now
-    cdef uint32_t admitted      # tick of the last look for newcomers
-    cdef bint has_admitted
+    cdef uint32_t looked        # tick of the last look for who is to change lanes
+    cdef bint has_looked
+    cdef bint strays            # some in the plain lane could read compressed frames
     # -- what was compressed
     cdef uint64_t messages
     cdef uint64_t bytes_before

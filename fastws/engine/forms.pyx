@@ -65,11 +65,11 @@ cdef class Forms:
             if (
                 lane is not self.cohort
                 and lane.deflate is agreement.deflate
-                and lane.window_bits == agreement.send_bits
+                and lane.window_bits == agreement.shared_bits
             ):
                 return &lane.lane
         lane = CompressedLane.__new__(CompressedLane)
-        _open(lane, plain, agreement.deflate, agreement.send_bits)
+        _open(lane, plain, agreement.deflate, agreement.shared_bits)
         lane.lane.kind = LANE_COMPRESSED
         self.lanes.append(lane)
         return &lane.lane
@@ -82,8 +82,8 @@ cdef class Forms:
         if plain.rule.slow == SLOW_LATEST:
             # From the first frame on: those of the log can't be read out of order.
             lane.lane.keyed = keyed_new(plain.rule.max_keys, 0)
-        self.cohort = lane
         self.lanes.append(lane)
+        self.cohort = lane
         return lane
 
     cdef int drop(self, const lane_t *lane) except -1:

@@ -29,13 +29,12 @@ ctypedef struct keyed_t:
 
 cdef keyed_t *keyed_new(uint32_t most, uint64_t start) noexcept nogil
 cdef void keyed_free(keyed_t *keyed) noexcept nogil
-cdef bint keyed_put(
+cdef uint8_t *keyed_put(
     keyed_t *keyed,
     uint64_t index,
     uint64_t sequence,
     uint64_t key,
     uint64_t excluded,
-    const uint8_t *data,
     uint32_t size,
 ) noexcept nogil
 cdef bint keyed_reach(keyed_t *keyed, const log_t *log, uint64_t index) noexcept nogil

@@ -97,23 +97,23 @@ cdef bint _rebuild(keyed_t *keyed, uint32_t room, uint32_t gap) noexcept nogil:
 # -- newer frames ----------------------------------------------------------------------
 
 
-cdef bint keyed_put(
+cdef uint8_t *keyed_put(
     keyed_t *keyed,
     uint64_t index,
     uint64_t sequence,
     uint64_t key,
     uint64_t excluded,
-    const uint8_t *data,
     uint32_t size,
 ) noexcept nogil:
-    """The newest frame of all. False: no memory, and its key has none now."""
+    """Memory for the newest frame of all. NULL: there is none, and its key has no frame
+    now."""
     cdef uint32_t *place
     cdef pinned_t *slot
     cdef uint8_t *frame = NULL
     if keyed.count == keyed.room and not _rebuild(
         keyed, keyed.room if keyed.live <= keyed.room // 2 else keyed.room * 2, 0
     ):
-        return False
+        return NULL
     place = _place_of(keyed, key)
     if place[0]:
         slot = &keyed.slots[place[0] - 1]
@@ -127,10 +127,9 @@ cdef bint keyed_put(
     if frame == NULL:
         frame = <uint8_t *>malloc(size)
         if frame == NULL:
-            return False
+            return NULL
     if keyed.live == keyed.most:
         _drop_oldest(keyed)
-    memcpy(frame, data, size)
     slot = &keyed.slots[keyed.count]
     slot.index = index
     slot.sequence = sequence
@@ -141,7 +140,7 @@ cdef bint keyed_put(
     keyed.count += 1
     keyed.live += 1
     place[0] = keyed.count
-    return True
+    return frame
 
 
 cdef void _drop_oldest(keyed_t *keyed) noexcept nogil:

@@ -80,6 +80,9 @@ ctypedef struct detour_t:
     uint64_t delivered      # frames sent
     uint64_t excluded       # frames since the start that leave it out
     uint64_t skipped        # frames that are known to be missed, and counted
+    conn_t *conn
+    detour_t *next          # of its lane
+    detour_t *previous
 
 
 ctypedef struct gap_t:
@@ -138,6 +141,7 @@ ctypedef struct lane_t:
     # -- what cursors on a detour read
     uint32_t detours
     uint32_t healing        # those that need `keyed`
+    detour_t *first_detour
     keyed_t *keyed          # owned
     history_t *history      # borrowed from the channel; NULL: none
     # -- whose it is

@@ -190,6 +190,11 @@ cdef void member_detour(
     _stop_standing(lane, member)
     member.next = <uint64_t><size_t>detour
     member.standing = MEMBER_DETOUR
+    detour.conn = member.conn
+    detour.next = lane.first_detour
+    if lane.first_detour != NULL:
+        lane.first_detour.previous = detour
+    lane.first_detour = detour
     lane.detours += 1
     if detour.kind == DETOUR_KEYED:
         lane.healing += 1
@@ -199,6 +204,12 @@ cdef void member_detour(
 cdef void member_return(lane_t *lane, member_t *member) noexcept nogil:
     """Back on the log, at its head."""
     cdef detour_t *detour = detour_of(member)
+    if detour.next != NULL:
+        detour.next.previous = detour.previous
+    if detour.previous != NULL:
+        detour.previous.next = detour.next
+    else:
+        lane.first_detour = detour.next
     lane.detours -= 1
     if detour.kind == DETOUR_KEYED:
         lane.healing -= 1

@@ -56,4 +56,5 @@ cdef class Publishing(Roster):
     cdef int _stop_gathering(self, lane_t *lane) except -1
     cdef int _collect(self, Channel channel, payload_t *payload) except -1
     cdef int _send_array(self, Channel channel) except -1
+    cdef int _look_back(self, Channel channel) except -1
     cdef int send_arrays(self, const conn_t *conn) except -1

@@ -31,6 +31,8 @@ from .lane cimport (
     subscription_t,
 )
 from .payload cimport (
+    COMPRESS_AS_RULED,
+    COMPRESS_NEVER,
     Encoded,
     frame_size,
     frame_write,
@@ -54,6 +56,11 @@ cdef extern from "Python.h":
 
 
 _LOGGER = logging.getLogger("fastws")
+
+_A_LOSS = (
+    "compressing the messages of channel %r saves next to nothing: %d bytes became %d; "
+    "app.channel(..., compress=False) spares the time"
+)
 
 
 cdef enum:
@@ -156,23 +163,26 @@ cdef class Publishing(Roster):
         cdef Channel channel = self._channels.get(name)
         cdef subscription_t *subscription
         cdef lane_t *lane
+        cdef bint in_cohort
         if channel is None:
             return None
-        subscription = channel.subscription(conn)
-        if subscription == NULL:
+        if channel.subscription(conn) == NULL:
             return None
-        lane = subscription.lane
         self._send_array(channel)
+        # That may have taken it to another lane.
+        subscription = channel.subscription(conn)
+        lane = subscription.lane
         if member_owes(lane, &lane.members[subscription.index]):
             # What was published before goes out, unless the peer is too slow for it.
             self.visit_now(conn)
             self.counters.data.frames_lost += member_unsent(
                 lane, &lane.members[subscription.index]
             )
+        in_cohort = lane.kind == LANE_COHORT
         lane_leave(lane, subscription.index)
-        if lane.kind == LANE_COHORT:
-            cohort_left(conn, &self.writer)
         self._left(channel, lane)
+        if in_cohort:
+            cohort_left(conn, &self.writer)
         return channel
 
     cdef int depart_all(self, conn_t *conn) except -1:
@@ -209,10 +219,16 @@ cdef class Publishing(Roster):
     cdef int retire(self, Channel channel) except -1:
         """A channel without subscribers and without anything to keep costs nothing."""
         cdef history_t *history = channel.lane.history
+        cdef CompressedLane lane
         if channel.count():
             return 0
         channel.texts = None
         self._close_window(channel)
+        if channel.forms is not None:
+            # Only where there was no memory for a member is one left.
+            for one in list(channel.forms.lanes):
+                lane = one
+                lane_emptied(channel, &lane.lane, &self.writer)
         if history != NULL and history.count:
             return 0
         if self._channels.get(channel.name) is channel:
@@ -450,7 +466,7 @@ cdef class Publishing(Roster):
                 self.wake()
             if unflushed > FLUSH_AT_ONCE:
                 self._flush_at_once()
-        return 0 if channel.forms is None else _look_back(channel)
+        return 0 if channel.forms is None else self._look_back(channel)
 
     cdef int _flush_at_once(self) except -1:
         """Memory is bounded by writing early, for one slice of time in each tick. Only
@@ -527,6 +543,12 @@ cdef class Publishing(Roster):
         if channel.texts is None:
             channel.texts = []
             channel.texts_bytes = 0
+            channel.texts_compress = COMPRESS_AS_RULED
+        if payload.compress == COMPRESS_NEVER or (
+            payload.compress and channel.texts_compress != COMPRESS_NEVER
+        ):
+            # One that must not be compressed decides for all of the array.
+            channel.texts_compress = payload.compress
         channel.texts.append(payload.data[:payload.length])
         channel.texts_bytes += payload.length
         if self.loop is None or channel.texts_bytes > FLUSH_AT_ONCE:
@@ -540,12 +562,27 @@ cdef class Publishing(Roster):
             return 0
         encoded = Encoded(b"[" + b",".join(channel.texts) + b"]")
         encoded.payload.opcode = FASTWS_OP_TEXT
+        encoded.payload.compress = channel.texts_compress
         channel.texts = None
         channel.texts_bytes = 0
         lanes_append(channel, &encoded.payload, NULL, 0, &self.writer)
         channel.number += 1
         self._close_window(channel)
-        return _look_back(channel)
+        return 0 if channel.forms is None else self._look_back(channel)
+
+    cdef int _look_back(self, Channel channel) except -1:
+        """Was it worth compressing? Said in a turn of its own: whoever listens to the
+        log may do with the channels what it likes."""
+        cdef Forms forms = channel.forms
+        if forms.is_a_loss() and self.loop is not None:
+            self.loop.call_soon(
+                _LOGGER.warning,
+                _A_LOSS,
+                channel.name,
+                forms.bytes_before,
+                forms.bytes_after,
+            )
+        return 0
 
     cdef int send_arrays(self, const conn_t *conn) except -1:
         """What was published to a connection until now is to reach it."""
@@ -553,20 +590,6 @@ cdef class Publishing(Roster):
         for slot in range(conn.subscription_count):
             self._send_array(<Channel>conn.subscriptions[slot].lane.channel)
         return 0
-
-
-cdef int _look_back(Channel channel) except -1:
-    """Whoever logs may publish, so this comes when everything else is done."""
-    cdef Forms forms = channel.forms
-    if forms is not None and forms.is_a_loss():
-        _LOGGER.warning(
-            "compressing the messages of channel %r saves next to nothing: %d bytes "
-            "became %d; app.channel(..., compress=False) spares the time",
-            channel.name,
-            forms.bytes_before,
-            forms.bytes_after,
-        )
-    return 0
 
 
 cdef int _check(

@@ -311,6 +311,7 @@ def extensions() -> Iterator[Request]:
     key = f"{offer}; server_max_window_bits"
     for bits in ("7", "16", "08", "abc", ""):
         yield accepted(29, f"bits-{bits or 'empty'}", build({name: f"{key}={bits}"}))
+    yield accepted(29, "bits-without-value", build({name: key}))
     yield accepted(29, "bits-twice", build({name: f"{key}=10; {key}=11"}))
     yield accepted(30, "no-client-bits", build({name: offer}))
     second = f"{offer}; server_max_window_bits=99, {offer}"
@@ -323,11 +324,14 @@ def negotiation() -> Iterator[Request]:
     offer = "permessage-deflate"
     plain = f"{offer}; server_no_context_takeover; client_no_context_takeover"
 
-    def one(number: int, name: str, value: str, answer: str | None) -> Request:
+    def one(
+        number: int, name: str, value: str, answer: str | None, path: str = "/echo"
+    ) -> Request:
+        headers = {"Sec-WebSocket-Extensions": value}
         return Request(
             number=number,
             name=f"compressing-{name}",
-            data=build({"Sec-WebSocket-Extensions": value}),
+            data=build(headers, line=f"GET {path} HTTP/1.1"),
             outcome=Accepted(extensions=answer),
             app="compressing",
         )
@@ -335,10 +339,17 @@ def negotiation() -> Iterator[Request]:
     key = f"{offer}; server_max_window_bits"
     for bits in ("7", "16", "08", "abc", ""):
         yield one(29, f"bits-{bits or 'empty'}", f"{key}={bits}", None)
+    yield one(29, "bits-without-value", key, None)
     twice = f"{key}=10; server_max_window_bits=11"
     yield one(29, "bits-twice", twice, None)
     yield one(29, "bits-9", f"{key}=9", f"{plain}; server_max_window_bits=9")
     yield one(30, "no-client-bits", offer, plain)
+    # Where the window of what clients send is worth an answer.
+    keeping, kept = "/deflate-keeping", f"{offer}; server_no_context_takeover"
+    yield one(30, "no-client-bits-kept", offer, kept, keeping)
+    bits = "client_max_window_bits"
+    named = f"{kept}; {bits}=12"
+    yield one(30, "client-bits-kept", f"{offer}; {bits}", named, keeping)
     yield one(31, "second-is-valid", f"{key}=99, {offer}", plain)
     yield one(117, "server-bits-8", f"{key}=8", None)
     yield one(117, "client-bits-8", f"{offer}; client_max_window_bits=8", plain)

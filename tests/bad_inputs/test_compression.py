@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.chunkings import chunkings, one_write
 from tests.support.client import RawClient, Transcript, upgrade_request
 from tests.support.deflating import OFFER, TAIL, compressed, deflated
 from tests.support.frames import BINARY, CONTINUATION, TEXT, frame, text
@@ -220,21 +221,27 @@ def test_105_nothing_inflates_for_whom_the_hook_has_not_let_in(
 ) -> None:
     path = "/deflate-guarded"
     known = {**HEADERS, "Authorization": f"Bearer {SECRET}"}
-    wire = compressed(deflated(b"first")) + compressed(BOMB, BINARY)
+    first = compressed(deflated(b"first"))
+    bomb = compressed(BOMB, BINARY)
+    ways = chunkings()
     before = server.counter("inflated_messages")
-    with server.watched(records=2):
-        with RawClient(server.address) as client:
-            client.send(upgrade_request(path, HEADERS) + wire)
-            assert client.read_response().status == 401
-            client.wait_gone()
+    with server.watched(records=2 * len(ways)):
+        for way, chunking in ways.items():
+            print(way)  # noqa: T201
+            with RawClient(server.address) as client:
+                client.send(upgrade_request(path, HEADERS) + first + bomb, chunking)
+                assert client.read_response().status == 401
+                client.wait_gone()
         assert server.counter("inflated_messages") == before
-        with RawClient(server.address) as client:
-            client.send(upgrade_request(path, known) + wire)
-            assert client.read_response().status == 101
-            found = client.transcript()
-            assert (found.messages, found.code) == (["first"], 1009)
+        for way, chunking in ways.items():
+            print(way, "with a token")  # noqa: T201
+            with RawClient(server.address) as client:
+                client.send(upgrade_request(path, known) + first + bomb, chunking)
+                assert client.read_response().status == 101
+                found = client.transcript()
+                assert (found.messages, found.code) == (["first"], 1009)
     stream.check()
-    assert server.counter("inflated_messages") == before + 1
+    assert server.counter("inflated_messages") == before + len(ways)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -242,19 +249,30 @@ def test_106_empty_blocks_inflate_to_an_empty_message(
     server: ServerProcess, stream: NumberedStream, path: str
 ) -> None:
     data = compressed(b"\x00\x00\x00\xff\xff" * (MIB // 5) + b"\x00", BINARY)
-    with server.watched(), RawClient(server.address) as client:
-        client.upgrade(path, HEADERS)
-        cpu = server.cpu_seconds
-        client.send(data)
-        assert client.read_message() == b""
-        assert server.cpu_seconds - cpu < 10 * 0.05
-        check_leaves_well(client)
+    ways = chunkings()
+    with server.watched(records=len(ways) + 1):
+        for way, chunking in ways.items():
+            print(way)  # noqa: T201
+            with RawClient(server.address) as client:
+                client.upgrade(path, HEADERS)
+                cpu = server.cpu_seconds
+                client.send(data, chunking)
+                assert client.read_message() == b""
+                if chunking is one_write:
+                    assert server.cpu_seconds - cpu < 10 * 0.05
+                check_leaves_well(client)
+        with RawClient(server.address) as client:
+            client.upgrade(path, HEADERS)
+            client.send(text("before") + data)
+            assert client.transcript(messages=2).messages == ["before", b""]
+            check_leaves_well(client)
     stream.check()
 
 
+@pytest.mark.parametrize("piece", [1, 5, 64])
 @pytest.mark.parametrize("path", ["/deflate", "/deflate-async", "/deflate-large"])
 def test_116_interleaved_messages_of_two_peers_do_not_mix(
-    server: ServerProcess, stream: NumberedStream, path: str
+    server: ServerProcess, stream: NumberedStream, path: str, piece: int
 ) -> None:
     bodies = [b"first peer " * 300, b"second peer " * 300]
     with (
@@ -266,9 +284,9 @@ def test_116_interleaved_messages_of_two_peers_do_not_mix(
         for client in clients:
             client.upgrade(path, HEADERS)
         wires = [fragmented(deflated(body), size=3) for body in bodies]
-        for start in range(0, max(map(len, wires)), 5):
+        for start in range(0, max(map(len, wires)), piece):
             for client, wire in zip(clients, wires, strict=True):
-                client.send(wire[start : start + 5])
+                client.send(wire[start : start + piece])
         for client, body in zip(clients, bodies, strict=True):
             assert client.read_message() == body
             client.send(text("plain in between"))

@@ -18,7 +18,7 @@ import uvloop
 from kosoku._caseindex import initialize_shims
 
 from tests.support.client import Address
-from tests.support.kinds import LoopName
+from tests.support.kinds import LINK, LOOP, LinkName, LoopName
 from tests.support.server import ServerOptions, ServerProcess
 from tests.support.tunnel import tls_tunnel
 
@@ -103,9 +103,12 @@ def check(results: list[CaseResult], count: int, open_cases: set[str]) -> None:
     }
 
 
-def options(loop: LoopName, certificates: Certificates) -> ServerOptions:
+def options(
+    loop: LoopName, certificates: Certificates, link: LinkName = LINK
+) -> ServerOptions:
     return ServerOptions(
         loop=loop,
+        link=link,
         certificate=str(certificates.certificate),
         key=str(certificates.key),
     )
@@ -134,9 +137,14 @@ def test_autobahn_over_tls(loop: LoopName, certificates: Certificates) -> None:
 
 
 def compress(
-    loop: LoopName, path: str, certificates: Certificates, cases: list[str], count: int
+    path: str,
+    certificates: Certificates,
+    cases: list[str],
+    count: int,
+    loop: LoopName = LOOP,
+    link: LinkName = LINK,
 ) -> None:
-    with ServerProcess(options(loop, certificates)) as server:
+    with ServerProcess(options(loop, certificates, link)) as server:
         if path.startswith("tls:"):
             target, context = server.addresses["tls"], certificates.client_context()
             path = path.removeprefix("tls:")
@@ -156,12 +164,22 @@ def compress(
     "path", ["/deflate-large", "/deflate-large-async", "tls:/deflate-large"]
 )
 def test_compression(path: str, certificates: Certificates) -> None:
-    compress("uvloop", path, certificates, SOME_COMPRESSION, len(SOME_COMPRESSION))
+    compress(path, certificates, SOME_COMPRESSION, len(SOME_COMPRESSION))
 
 
 @unclosed
 @pytest.mark.services
-@pytest.mark.parametrize("path", ["/deflate-large", "tls:/deflate-large"])
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_all_compression(loop: LoopName, path: str, certificates: Certificates) -> None:
-    compress(loop, path, certificates, COMPRESSION, COMPRESSION_CASES)
+@pytest.mark.parametrize(
+    ("link", "loop", "path"),
+    [
+        ("auto", "uvloop", "/deflate-large"),
+        ("uvloop", "uvloop", "/deflate-large"),
+        # What TLS goes over whatever the link.
+        ("uvloop", "asyncio", "tls:/deflate-large"),
+    ],
+    ids=["own", "transports", "tls"],
+)
+def test_all_compression(
+    link: LinkName, loop: LoopName, path: str, certificates: Certificates
+) -> None:
+    compress(path, certificates, COMPRESSION, COMPRESSION_CASES, loop, link)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .chunkings import Chunking, one_write
-from .deflating import inflated
+from .deflating import Inflater
 from .frames import (
     BINARY,
     CLOSE,
@@ -130,8 +130,8 @@ class RawClient:
         self._partial: list[bytes] = []
         self._partial_opcode = CONTINUATION
         self._partial_compressed = False
-        # Window of what the server compresses; None: nothing was agreed on.
-        self.window_bits: int | None = None
+        # Of what the server compresses; None: nothing was agreed on.
+        self.inflater: Inflater | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -257,7 +257,8 @@ class RawClient:
         assert len(body) == size, "the body is shorter than its Content-Length"
         del self.received[:size]
         response = Response(int(status), headers, body)
-        self.window_bits = agreed_window(response)
+        agreed = response.headers.get("sec-websocket-extensions")
+        self.inflater = None if agreed is None else Inflater(agreed.encode())
         return response
 
     # WebSocket
@@ -274,7 +275,7 @@ class RawClient:
     def read_frame(self, seconds: float = DEADLINE) -> Frame:
         """The next frame; EOFError when the server left before it."""
         deadline = Deadline(seconds)
-        inflates = self.window_bits is not None
+        inflates = self.inflater is not None
         while (found := take_frame(self.received, inflates=inflates)) is None:
             if self.gone:
                 raise EOFError(f"the server left, {len(self.received)} bytes remain")
@@ -305,8 +306,8 @@ class RawClient:
             return None
         data = b"".join(self._partial)
         if self._partial_compressed:
-            assert self.window_bits is not None
-            data = inflated(data, bits=self.window_bits)
+            assert self.inflater is not None
+            data = self.inflater.inflate(data)
         is_text = self._partial_opcode == TEXT
         self._partial.clear()
         self._partial_opcode = CONTINUATION
@@ -367,16 +368,6 @@ def _content(found: Transcript, messages: int | None, pongs: int | None) -> bool
     if messages is None and pongs is None:
         return False
     return len(found.messages) >= (messages or 0) and len(found.pongs) >= (pongs or 0)
-
-
-def agreed_window(response: Response) -> int | None:
-    """Bits of the window that a server's answer gives to what it compresses."""
-    if "sec-websocket-extensions" not in response.headers:
-        return None
-    name, *parameters = response.headers["sec-websocket-extensions"].split("; ")
-    assert name == "permessage-deflate", response
-    named = dict(one.partition("=")[::2] for one in parameters)
-    return int(named.get("server_max_window_bits", 15))
 
 
 def check_accepted(response: Response) -> None:

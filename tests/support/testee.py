@@ -55,6 +55,7 @@ CONFIGS: dict[str, Config] = {
     "full": Config(limits=Limits(max_connections=4)),
     "handshakes": Config(limits=Limits(max_handshakes=4)),
     "compressing": Config(compression=True),
+    "cohorts": Config(compression=True),
 }
 
 
@@ -220,12 +221,15 @@ def add_compressing(app: App) -> None:
     app.websocket("/deflate", echo, compression=True)
     app.websocket("/deflate-async", echo_async, compression=True)
     app.websocket("/deflate-unrated", echo, compression=unrated)
+    keeping = Compression(client_context=True)
+    app.websocket("/deflate-keeping", echo, compression=keeping)
     app.websocket(
         "/deflate-small", echo, compression=unrated, limits=Limits(max_message=1000)
     )
     app.websocket("/deflate-guarded", echo, compression=unrated, upgrade=require_bearer)
-    # Everything that can be agreed on, and every message compressed.
+    # Everything that can be agreed on, and every message compressed: gigabytes of them.
     full = Compression(
+        level=1,
         window_bits=15,
         threshold=0,
         max_size=None,
@@ -283,7 +287,7 @@ class Testee:
         logging.getLogger().setLevel(logging.INFO)
         logging.captureWarnings(True)
         runtime.Hub = functools.partial(runtime.Hub, clock=self.clock)  # type: ignore[assignment,attr-defined]
-        reader, writer = await asyncio.open_unix_connection(sock=control)
+        reader, writer = await asyncio.open_unix_connection(sock=control, limit=MIB)
         servers = []
         addresses = {}
         if self.options["files"] is not None:
@@ -292,6 +296,8 @@ class Testee:
             CONFIGS["main"] = replace(CONFIGS["main"], limits=limits)
         for name, config in CONFIGS.items():
             app = self.apps[name] = App(config)
+            if name == "cohorts":
+                app.channel("mixed", compress="cohort", cohort_join=0.1)
             add_websockets(app)
             add_http(app)
             server = app.serve(port=0)
@@ -388,6 +394,10 @@ class Testee:
         payload = b"x" * size
         for _ in range(times):
             self.apps["main"].publish(channel, payload)
+
+    def do_publish_texts(self, app: str, channel: str, texts: list[str]) -> None:
+        for text in texts:
+            self.apps[app].publish(channel, text)
 
     def do_gate(self, is_open: bool) -> None:
         if is_open:
