@@ -12,7 +12,7 @@ from typing import Any
 from ..scenarios.machine import describe
 from . import measure, native, sweep
 from .corpus import SEED
-from .markdown import section
+from .markdown import page
 
 
 def arguments() -> argparse.Namespace:
@@ -21,7 +21,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--read", type=Path, help="results of before, not measured anew"
     )
-    parser.add_argument("--markdown", action="store_true", help="print the section")
+    parser.add_argument("--markdown", action="store_true", help="print the page")
     parser.add_argument("--rounds", type=int, default=measure.ROUNDS)
     parser.add_argument("--sweep-rounds", type=int, default=sweep.ROUNDS)
     parser.add_argument("--core", type=int, help="to measure on; the last one allowed")
@@ -79,7 +79,7 @@ def main() -> None:
     if options.output:
         options.output.write_text(compact(results))
     if options.markdown or not options.output:
-        print("\n".join(section(results)))
+        print("\n".join(page(results)))
 
 
 if __name__ == "__main__":

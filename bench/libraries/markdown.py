@@ -1,4 +1,4 @@
-"""The report's section about deflate libraries and zlib's settings."""
+"""The report's page about deflate libraries and zlib's settings."""
 
 from __future__ import annotations
 
@@ -150,10 +150,10 @@ def paragraphs(results: Results) -> Lines:
     return lines
 
 
-def section(results: Results) -> Lines:
-    """The whole section, as lines."""
+def page(results: Results) -> Lines:
+    """The whole page, as lines."""
     lines = [
-        "## Deflate libraries",
+        "# Deflate libraries",
         "",
         "Should permessage-deflate use another library than zlib, and which settings? "
         f"JSON of a chat and of a market feed (seed {results['seed']}), each message "
@@ -167,14 +167,14 @@ def section(results: Results) -> Lines:
     ]
     for work, title in (("deflate", "Compressing"), ("inflate", "Decompressing")):
         for mode in MODES:
-            lines += [f"### {title}, {TITLES[mode]}", "", *grid(results, work, mode)]
+            lines += [f"## {title}, {TITLES[mode]}", "", *grid(results, work, mode)]
     lines += [
-        "### Best choice by size",
+        "## Best choice by size",
         "",
         "The fastest that is at most 5 % larger than zlib at level 6.",
         "",
         *best_choices(results),
-        "### Settings of zlib",
+        "## Settings of zlib",
         "",
         "Level / window bits / memory level. The choice is the fastest that is at most "
         "3 % larger than the smallest of all 252 settings; of those within 5 % of its "
@@ -182,7 +182,7 @@ def section(results: Results) -> Lines:
         "",
         *zlib_choices(results),
         *windows(results),
-        "### What adopting one would take",
+        "## What adopting one would take",
         "",
         *paragraphs(results),
     ]

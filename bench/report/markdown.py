@@ -332,6 +332,9 @@ def compression(found: Wire | None) -> Lines:
         *table(list(wire.HELD), [wire.held_cells(one) for one in found.held]),
         wire.about_both(found),
         "",
+        "What other libraries and other settings of zlib would change: "
+        "[Deflate libraries](libraries.md).",
+        "",
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.libraries import corpus, measure, native, sweep
 from bench.libraries.__main__ import compact
-from bench.libraries.markdown import section
+from bench.libraries.markdown import page
 from bench.libraries.native import LIBRARIES, TAIL, ZLIB, Bench, Library
 
 RESULTS = Path(native.BENCH) / "libraries" / "results.json"
@@ -145,19 +145,22 @@ def test_the_choice_is_small_then_fast_then_lean() -> None:
     assert sweep.choose([smallest, large, fast, lean]) is lean
 
 
-def test_the_section_is_made_from_the_results_that_are_kept() -> None:
+def test_the_page_is_made_from_the_results_that_are_kept() -> None:
     text = RESULTS.read_text()
     results = json.loads(text)
     assert compact(results) == text
-    lines = section(results)
+    lines = page(results)
     for found in LIBRARIES:
         assert any(line.startswith(f"**{found.name}") for line in lines)
+    # python -m bench.libraries --read … --markdown writes it.
+    manual = Path(native.BENCH).parent / "docs" / "libraries.md"
+    assert manual.read_text() == "\n".join(lines) + "\n"
 
 
-def test_the_section_names_what_is_missing() -> None:
+def test_the_page_names_what_is_missing() -> None:
     results = json.loads(RESULTS.read_text())
     gone = "zlib-ng"
     results["rows"] = [row for row in results["rows"] if row["library"] != gone]
     del results["versions"][gone], results["least_memory"][gone]
     results["missing"] = {gone: "not there: run bench/libraries/install.sh"}
-    assert f"| {gone} | not there: run bench/libraries/install.sh |" in section(results)
+    assert f"| {gone} | not there: run bench/libraries/install.sh |" in page(results)

@@ -397,3 +397,29 @@ def test_fragments_of_a_compressed_message_count() -> None:
     target = Parser(agreement=agreement(), max_fragments=3)
     wire = compressed(b"", fin=False) + frame(CONTINUATION, b"", fin=False) * 3
     assert target.feed(wire) == [("error", 1008, "too_many_fragments")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "shared"),
+    [
+        (15, {9: 9, 10: 9, 11: 9, 12: 12, 13: 12, 14: 12, 15: 15, None: 15}, 3),
+        (12, {9: 9, 10: 9, 11: 9, 12: 12, 15: 12, None: 12}, 2),
+        (9, {9: 9, 15: 9, None: 9}, 1),
+    ],
+)
+def test_few_sizes_of_window_are_compressed_for(
+    rule: int, asked: dict[int | None, int], shared: int
+) -> None:
+    """Peers choose their windows, but not how often a publication is compressed."""
+    deflate = Deflate(Compression(window_bits=rule))
+    found = {}
+    for bits in asked:
+        offer = b"permessage-deflate"
+        if bits is not None:
+            offer += f"; server_max_window_bits={bits}".encode()
+        agreement = deflate.agree(offer)
+        assert agreement is not None
+        assert agreement.shared_bits <= agreement.send_bits <= (bits or 15)
+        found[bits] = agreement.shared_bits
+    assert found == asked
+    assert len(set(found.values())) == shared
