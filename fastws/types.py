@@ -107,8 +107,8 @@ class Recovery:
 class CompressionCounts:
     """What compressing has made of a channel's messages so far.
 
-    ``messages`` counts those that compression was tried on, once for each size
-    of window that it is compressed for; ``bytes_before`` are theirs, ``bytes_after`` what
+    ``messages`` counts those that compression was tried on, once for each size of
+    window that it is compressed for; ``bytes_before`` are theirs, ``bytes_after`` what
     they became: as many where a message would have got no smaller and went out as it
     was. ``seconds`` is the time it took.
     """
