@@ -17,7 +17,6 @@ import base64
 import contextlib
 import json
 import os
-import random
 import resource
 import select
 import socket
@@ -31,11 +30,11 @@ from typing import Any
 
 import msgspec
 
+from .micro.feed import SIZE, record
 from .scenarios import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNEL = "feed"
-SIZE = 137
 DEADLINE = 30.0  # seconds that any step may take
 JOIN = 0.05  # seconds between two times at which newcomers join a cohort
 WARM_UPS = 20  # publications before anything is counted: everybody has joined then
@@ -126,29 +125,6 @@ KINDS = {
     )
 }
 SENDING = ("plain", "alone", "cohort")
-
-
-def record(number: int) -> bytes:
-    """A trade of a feed: names that come again, figures that move in steps."""
-    chance = random.Random(number)
-    text = json.dumps(
-        {
-            "event": "trade",
-            "symbol": chance.choice(("AAPL", "MSFT", "GOOG", "AMZN", "NVDA", "META")),
-            "price": 18_400 / 100 + chance.randrange(-200, 200) / 100,
-            "volume": chance.randrange(1, 5000),
-            "side": chance.choice(("buy", "sell")),
-            "venue": chance.choice(("XNAS", "ARCX", "BATS", "IEXG")),
-            "tape": "C",
-            "time": 1_700_000_000_000 + 40 * number + chance.randrange(40),
-            "id": "",
-        },
-        separators=(",", ":"),
-    )
-    # The last field fills it up.
-    return (
-        text[:-2].encode() + b"%0*d" % (SIZE - len(text), number) + text[-2:].encode()
-    )
 
 
 # --- the server -------------------------------------------------------------------

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.wire import record
 from fastws import ChannelRule, Compression, Limits
 from fastws.engine import kernels
 from fastws.engine.handshake import (
@@ -22,6 +21,7 @@ from fastws.engine.handshake import (
 )
 from fastws.engine.parser import Parser
 
+from .feed import record
 from .rig import HEAD, Rig, client_frame
 
 BATCH = 64

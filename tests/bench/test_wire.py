@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.micro.feed import SIZE, record
 from bench.report import wire as report
-from bench.wire import KINDS, SENDING, SIZE, Subscriber, Wire, record, record_of
+from bench.wire import KINDS, SENDING, Subscriber, Wire, record_of
 from tests.load.opponent import Opponent, Peer, accepted, takes_deflate
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -273,6 +273,13 @@ class Client:
     forgets: bool = False
 
     @property
+    def shared(self) -> int | None:
+        """The size of window that publications to it are compressed for."""
+        if self.bits is None or self.bits == RULE.window_bits:
+            return self.bits
+        return 9
+
+    @property
     def may_join(self) -> bool:
         """Whether a cohort takes it in."""
         return self.bits == RULE.window_bits and not self.forgets
@@ -454,7 +461,9 @@ def check_agreements(stage: Stage, with_cohort: bool) -> None:
             assert agreed is None, name
         else:
             assert agreed is not None, name
-            assert agreed.send_bits == one.bits, name
+            assert (agreed.send_bits, agreed.shared_bits) == (one.bits, one.shared), (
+                name
+            )
             assert agreed.send_context == (with_cohort and not one.forgets), name
 
 
@@ -464,7 +473,7 @@ def check_counts(counters: dict[str, int], stage: Stage, with_cohort: bool) -> N
     for number, steps in enumerate(stage.rounds):
         there = [one for name, one in RECEIVERS.items() if number in ATTENDS[name]]
         members = [one for one in there if with_cohort and one.may_join]
-        lanes = len({one.bits for one in there if one not in members} - {None})
+        lanes = len({one.shared for one in there if one not in members} - {None})
         published = [step for step in steps if not step.direct]
         tried += lanes * sum(step.is_tried for step in published)
         shrunk += lanes * sum(step.shrinks for step in published)
