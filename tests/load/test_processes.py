@@ -22,8 +22,10 @@ DEADLINE = 40.0
 
 # It has no threads, so it may fork.
 PROGRAM = """\
-import json, sys
+import json, signal, sys
 from fastws.load import LoadError, Options, run
+# Whoever started the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def tell(progress):
     if progress.phase == "running":
         print("running", file=sys.stderr, flush=True)
