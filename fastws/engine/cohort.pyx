@@ -75,7 +75,7 @@ cdef int _admit(Channel channel, writer_t *writer) except -1:
     cdef CompressedLane lane
     for one in list(forms.lanes):
         lane = one
-        # Who could read more than this window waits in the lane of its size.
+        # A member has to remember a whole window of the rule's: smaller ones stay out.
         if (
             lane is not forms.cohort
             and lane.window_bits == lane.deflate.rule.window_bits

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -508,9 +510,7 @@ def test_a_message_is_compressed_once_for_all_members(run: Run[None]) -> None:
 
 
 @pytest.mark.parametrize("form", [str, str.encode, bytearray], ids=["text", "", "view"])
-def test_large_messages_are_compressed_without_the_lock(
-    run: Run[None], form: Any
-) -> None:
+def test_a_large_message_goes_as_it_was_published(run: Run[None], form: Any) -> None:
     async def scenario() -> None:
         async with room(max_lag=1 << 30) as here:
             member = await here.enter("a")
@@ -527,6 +527,45 @@ def test_large_messages_are_compressed_without_the_lock(
                 assert got == text if form is str else got == text.encode()
                 assert member.frames[-1].compressed
                 assert await here.tell("a", tick(number + 1), member) == ["shared"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "is_released"),
+    [(str, 1 << 24, True), (str, 1 << 15, False), (bytearray, 1 << 24, False)],
+    ids=["large", "small", "may change"],
+)
+@pytest.mark.parametrize("compress", [True, "cohort"])
+def test_other_threads_run_while_a_large_message_is_compressed(
+    run: Run[None], compress: Any, form: Any, size: int, is_released: bool
+) -> None:
+    """Only where nobody can change it meanwhile, and where it takes its time."""
+
+    async def scenario() -> None:
+        async with room(compress=compress) as here:
+            await here.enter("a")
+            text = ("What may be compressed, and well. " * (size // 34))[:size]
+            message = text if form is str else bytearray(text.encode())
+            ready, ran = threading.Event(), threading.Event()
+
+            def wait() -> None:
+                ready.wait()
+                ran.set()
+
+            other = threading.Thread(target=wait)
+            other.start()
+            # Nobody takes the lock from whoever does not give it away.
+            interval = sys.getswitchinterval()
+            sys.setswitchinterval(1000)
+            try:
+                ready.set()
+                here.hub.publish("a", message, compress=True)
+                has_run = ran.is_set()
+            finally:
+                sys.setswitchinterval(interval)
+            other.join()
+            assert has_run == is_released
 
     run(scenario())
 
