@@ -31,6 +31,7 @@ from .config import (
     Config,
     Limits,
     ServerOptions,
+    check_compression,
     compression_rule,
 )
 from .endpoint import EndpointLike, bind
@@ -171,8 +172,9 @@ class App:
         piece of one; of several routes that match, the narrowest wins. ``endpoint`` is
         a coroutine function that takes the connection, a class derived from Endpoint
         (one instance is made) or such an instance. ``upgrade``, a plain or coroutine
-        function, sees the request and may raise Reject. ``subprotocols`` are the
-        names we speak, best first. ``limits`` replace the App's on this route,
+        function, sees the request and may raise Reject, and may set
+        ``request.compression`` for this one connection. ``subprotocols`` are the names
+        we speak, best first. ``limits`` replace the App's on this route,
         ``compression`` the server's: ``True`` switches it on, ``False`` off.
         ``keep_headers`` keeps headers and query readable after ``on_open``.
 
@@ -209,13 +211,9 @@ class App:
     def _checked_compression(
         self, given: Compression | bool | None
     ) -> Compression | Literal[False] | None:
+        given = check_compression(given)
         if given is None or given is False:
             return given
-        if not isinstance(given, Compression | bool):
-            raise TypeError(
-                "compression must be a fastws.Compression, True, False or None, "
-                f"not {type(given).__name__}"
-            )
         require_zlib()
         if given is True:
             return compression_rule(self.config.compression) or Compression()

@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "Limits",
     "ServerOptions",
+    "check_compression",
     "compression_rule",
     "keeping_context",
 ]
@@ -246,6 +247,16 @@ class Compression:
                 name,
                 "a number above 0, or None",
             )
+
+
+def check_compression(given: object) -> Compression | bool | None:
+    """Give back what an option called ``compression`` was set to, if it can be that."""
+    if given is None or isinstance(given, Compression | bool):
+        return given
+    raise TypeError(
+        "compression must be a fastws.Compression, True, False or None, "
+        f"not {type(given).__name__}"
+    )
 
 
 def compression_rule(given: Compression | bool | None) -> Compression | None:

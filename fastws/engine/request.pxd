@@ -24,6 +24,7 @@ cdef class Request:
     cdef readonly bint secure
     # What the server adds
     cdef public dict params
+    cdef public object compression
     cdef readonly tuple subprotocols
     cdef bytes content
     # Headers, and the views made when they are asked for

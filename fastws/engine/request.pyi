@@ -3,7 +3,7 @@ from typing import Any, overload
 
 from typing_extensions import disjoint_base
 
-from ..config import Limits
+from ..config import Compression, Limits
 
 @disjoint_base
 class Fields:
@@ -125,6 +125,10 @@ class Request:
 
     params: dict[str, str]
     """Parameters of the route's path."""
+
+    compression: Compression | bool | None
+    """For an upgrade hook: how this one connection compresses, if the client offers it.
+    ``True`` as its route or the server says, or with the defaults; ``False`` not."""
 
     def set_body(self, body: bytes) -> None:
         """Give the request its body; the server does so before the handler runs."""

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from ..codes import CloseCode
+from ..config import check_compression
 from ..engine.connection import Connection
 from ..engine.handshake import (
     HeadScanner,
@@ -600,15 +601,15 @@ class HttpPeer(ByteConsumer):
         assert self._request is not None
         route, accept, subprotocol = self._handshake
         request = self._request
-        # Only now: nothing inflates for somebody whom the hook has not let in.
-        agreement = self._agree(route, request.extensions)
-        extensions = None if agreement is None else agreement.response
         try:
             if headers is not None and not isinstance(headers, Mapping):
                 raise TypeError(
                     "an upgrade hook returns None or a mapping of headers, "
                     f"not {type(headers).__name__}; to refuse, raise Reject"
                 )
+            # Only now: nothing inflates for somebody whom the hook has not let in.
+            agreement = self._agree(route, request)
+            extensions = None if agreement is None else agreement.response
             answer = accept_response(accept, subprotocol, headers, extensions)
         except Exception as error:
             self._refuse_failed(error)
@@ -633,9 +634,14 @@ class HttpPeer(ByteConsumer):
             agreement,
         )
 
-    def _agree(self, route: WebSocketRoute, offers: bytes) -> Agreement | None:
-        rule = route.compression_under(self._service) if offers else None
-        return None if rule is None else self.hub.deflate(rule).agree(offers)
+    def _agree(self, route: WebSocketRoute, request: Request) -> Agreement | None:
+        chosen = check_compression(request.compression)
+        if not request.extensions:
+            return None
+        rule = route.compression_under(self._service, chosen)
+        return (
+            None if rule is None else self.hub.deflate(rule).agree(request.extensions)
+        )
 
     def _check_early_data(self) -> None:
         """Close with 1008 when too much has come before the hook has decided."""

@@ -22,7 +22,8 @@ UpgradeHook: TypeAlias = Callable[
     [Request], Mapping[str, str] | Awaitable[Mapping[str, str] | None] | None
 ]
 """Sees a checked handshake before it is accepted and may raise Reject. A mapping that
-it returns is added to the headers of the 101."""
+it returns is added to the headers of the 101, and ``request.compression`` may be set to
+say how this one connection compresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,16 @@ class WebSocketRoute:
     # None: as the service has it.
     compression: Compression | Literal[False] | None = None
 
-    def compression_under(self, service: Service) -> Compression | None:
-        """How connections of this route compress, if they do."""
+    def compression_under(
+        self, service: Service, chosen: Compression | bool | None = None
+    ) -> Compression | None:
+        """How a connection of this route compresses, if it does; ``chosen`` is what its
+        upgrade hook says."""
         rule = service.compression if self.compression is None else self.compression
+        if chosen is True:
+            rule = rule or service.compression or Compression()
+        elif chosen is not None:
+            rule = chosen
         if not rule:
             return None
         return keeping_context(rule) if service.has_cohorts else rule

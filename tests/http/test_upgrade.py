@@ -155,6 +155,66 @@ def test_a_route_may_have_its_own_compression(
 
 
 @pytest.mark.parametrize(
+    ("service_rule", "route_rule", "chosen", "bits"),
+    [
+        (Compression(window_bits=11), None, False, None),
+        (Compression(window_bits=11), None, None, 11),
+        (Compression(window_bits=11), None, True, 11),
+        (Compression(window_bits=11), False, True, 11),
+        (Compression(window_bits=11), Compression(window_bits=10), True, 10),
+        (None, None, True, Compression().window_bits),
+        (None, False, Compression(window_bits=9), 9),
+        (Compression(window_bits=11), None, Compression(window_bits=9), 9),
+    ],
+)
+@pytest.mark.parametrize("offers", [True, False], ids=["offered", "not offered"])
+def test_a_hook_may_choose_the_compression_of_one_connection(
+    service: FakeService,
+    opened: Opened,
+    service_rule: Compression | None,
+    route_rule: Any,
+    chosen: Compression | bool | None,
+    bits: int | None,
+    offers: bool,
+) -> None:
+    def hook(request: Request) -> None:
+        assert request.compression is None
+        request.compression = chosen
+
+    service.compression = service_rule
+    service.open("/ws", compression=route_rule, upgrade=hook)
+    offer = {"Sec_WebSocket_Extensions": "permessage-deflate"} if offers else {}
+    answer = Exchange(service).send(upgrade(**offer))
+    agreement = opened.agreement
+    assert (None if agreement is None else agreement.send_bits) == (
+        bits if offers else None
+    )
+    assert (b"Sec-WebSocket-Extensions" in answer) == (agreement is not None)
+
+
+@pytest.mark.parametrize("offer", ["permessage-deflate", "x-other"])
+def test_a_hook_that_chooses_no_compression_we_know_has_failed(
+    service: FakeService,
+    opened: Opened,
+    caplog: pytest.LogCaptureFixture,
+    offer: str,
+) -> None:
+    def hook(request: Request) -> None:
+        request.compression = "gzip"  # type: ignore[assignment]
+
+    service.open("/ws", upgrade=hook)
+    exchange = Exchange(service)
+    exchange.send(upgrade(Sec_WebSocket_Extensions=offer))
+    assert exchange.statuses == [500]
+    assert not opened
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == (
+        "compression must be a fastws.Compression, True, False or None, not str"
+    )
+
+
+@pytest.mark.parametrize(
     ("service_rule", "route_rule", "offer", "keeps"),
     [
         (Compression(), None, "permessage-deflate", True),

@@ -423,7 +423,8 @@ def test_every_client_gets_everything(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr("fastws.runtime.Hub", partial(Hub, clock=clock))
-    # The browser keeps a connection of HTTP, and under TLS answers no goodbye on it.
+    # The browser keeps a connection of HTTP, under TLS answers no goodbye on it, and
+    # the deadline for that is on a clock that stands still by now.
     app = App(Config(compression=RULE, shutdown_timeout=1.0))
     if compress == "cohort":
         app.channel(CHANNEL, compress="cohort", cohort_join=0.1)
