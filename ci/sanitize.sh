@@ -24,4 +24,5 @@ runtimes="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)
 exec env LD_PRELOAD="$runtimes" PYTHONMALLOC=malloc PYTHONPATH="$tree" \
     ASAN_OPTIONS="detect_leaks=0:strict_string_checks=1:detect_stack_use_after_return=1" \
     UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1" \
-    "$python" -m pytest -m "not services and not unsanitized" -rs --timeout 300 "$@"
+    "$python" -m pytest -n auto --dist worksteal -m "not services and not unsanitized" \
+    -rs --timeout 300 "$@"

@@ -28,7 +28,8 @@ bench/peers/install.sh
 bench/libraries/install.sh
 
 python=${VENV:-.venv}/bin/python
-"$python" -m pytest -m services -rs --timeout 600 \
+at_once=(-n auto --dist worksteal)
+"$python" -m pytest "${at_once[@]}" -m services -rs --timeout 600 \
     -o faulthandler_timeout=900 "$@"
 
 ci/guard.sh
@@ -37,8 +38,8 @@ ci/guard.sh
 for kinds in "auto asyncio" "uvloop uvloop" "uvloop asyncio"; do
     read -r link loop <<<"$kinds"
     echo "services: the whole suite with link=$link on $loop"
-    FASTWS_LINK=$link FASTWS_LOOP=$loop "$python" -m pytest -m "not services" -q \
-        --ignore tests/bench --ignore tests/load --ignore tests/csrc
+    FASTWS_LINK=$link FASTWS_LOOP=$loop "$python" -m pytest "${at_once[@]}" -q \
+        -m "not services" --ignore tests/bench --ignore tests/load --ignore tests/csrc
 done
 
 # Half a minute of stress over every link; STRESS_SECONDS makes it a long one.

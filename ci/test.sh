@@ -7,11 +7,12 @@ cd "$(dirname "$0")/.."
 
 ci/build.sh
 python=${VENV:-.venv}/bin/python
+at_once=(-n auto --dist worksteal)
 
-"$python" -m pytest -m "not services" -rs "$@"
+"$python" -m pytest "${at_once[@]}" -m "not services" -rs "$@"
 if (($# == 0)) && [[ $(uname) == Linux ]]; then
     echo "test: once more over the loop's transports"
-    FASTWS_LINK=uvloop "$python" -m pytest -m "not services" -rs \
+    FASTWS_LINK=uvloop "$python" -m pytest "${at_once[@]}" -m "not services" -rs \
         tests/bad_inputs tests/conformance tests/engine tests/http tests/test_app.py \
         tests/test_endpoint.py tests/test_runtime.py tests/test_server.py
 fi

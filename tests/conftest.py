@@ -116,6 +116,13 @@ def native_memory_returns() -> Iterator[None]:
     assert after == before
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """What ``-n auto`` stands for: the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     services = Path(__file__).parent / "services"
     for item in items:

@@ -27,7 +27,7 @@ from fastws import (
 from fastws.testing import connect
 
 from .conftest import Certificates, Run
-from .support.chunkings import fresh_seed
+from .support.seeds import fresh_seed
 from .support.waits import DEADLINE
 from .support.watched import (
     BROWSER,
@@ -453,9 +453,7 @@ class Returning(Endpoint):
 
 
 def test_two_hundred_peers_of_every_kind_decode_it_all(run: Run[None]) -> None:
-    seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
-    source = random.Random(seed)
+    source = random.Random(fresh_seed())
     app = make_app({"compress": "cohort", "cohort_join": 0.25}, threshold=60)
 
     def offer() -> Parameters | None:

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from fastws import Compression
-from tests.support.chunkings import fresh_seed
 from tests.support.client import RawClient
 from tests.support.frames import text
 from tests.support.inputs import check_leaves_well
+from tests.support.seeds import fresh_seed
 from tests.support.server import ServerProcess
 from tests.support.stream import NumberedStream
 
@@ -96,7 +96,6 @@ def test_115_each_peer_inflates_what_it_has_agreed_on(
     frozen: ServerProcess, frozen_stream: NumberedStream, app: str
 ) -> None:
     seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
     with frozen.watched(records=PEERS + STEPS):
         mixed = Mixed(frozen, app, seed)
         before = frozen.counter("compressed_messages")

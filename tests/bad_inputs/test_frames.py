@@ -10,7 +10,7 @@ from itertools import chain, cycle, islice
 
 import pytest
 
-from tests.support.chunkings import byte_by_byte, fresh_seed
+from tests.support.chunkings import byte_by_byte
 from tests.support.client import (
     RawClient,
     Transcript,
@@ -39,6 +39,7 @@ from tests.support.inputs import (
     silent_endings,
 )
 from tests.support.repeats import repeat, with_repeats
+from tests.support.seeds import fresh_seed
 from tests.support.server import SECRET, ServerProcess
 from tests.support.stream import NumberedStream
 from tests.support.waits import eventually
@@ -402,7 +403,6 @@ def check_noise(client: RawClient) -> None:
 def test_82_noise(server: ServerProcess, stream: NumberedStream, kind: str) -> None:
     """Raw and as a masked payload: documented codes only."""
     first = fresh_seed()
-    print(f"FASTWS_TEST_SEED={first}")  # noqa: T201
     upgrade = upgrade_request()
 
     def noise(seed: int) -> bytes:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 
 import pytest
+
+from tests.support.seeds import fresh_seed
 
 
 @pytest.fixture
 def chance() -> random.Random:
-    """Seeded by FASTWS_TEST_SEED; pytest shows the line when the test fails."""
-    seed = os.environ.get("FASTWS_TEST_SEED") or os.urandom(4).hex()
-    sys.stderr.write(f"FASTWS_TEST_SEED={seed}\n")
-    return random.Random(seed)
+    return random.Random(fresh_seed())

@@ -13,9 +13,10 @@ from fastws.config import Compression
 from fastws.engine.deflate import Agreement, Deflate
 from fastws.engine.parser import Parser
 from fastws.errors import ProtocolError
-from tests.support.chunkings import byte_by_byte, fresh_seed, random_splits
+from tests.support.chunkings import byte_by_byte, random_splits
 from tests.support.deflating import TAIL, compressed, deflated
 from tests.support.frames import BINARY, CONTINUATION, TEXT, frame
+from tests.support.seeds import fresh_seed
 
 KIB = 1024
 MIB = 1 << 20
@@ -200,9 +201,7 @@ def test_messages_inflate(size: int, bits: int) -> None:
 
 
 def test_messages_inflate_from_any_fragments_with_and_without_context() -> None:
-    seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
-    chooser = random.Random(seed)
+    chooser = random.Random(fresh_seed())
     for keeps in (False, True):
         target = parser(client_context=keeps)
         compressor = zlib.compressobj(wbits=-12)

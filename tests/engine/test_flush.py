@@ -11,6 +11,7 @@ from fastws import ChannelRule, Connection, Limits
 from tests.conftest import Certificates, Run
 from tests.engine.peers import Peer, World, turns, until, world
 from tests.support.frames import text
+from tests.support.seeds import fresh_seed
 
 # A walk looks at its clock every 32 sends.
 MEMBERS = 100
@@ -58,9 +59,7 @@ def test_a_long_walk_gives_others_a_turn(run: Run[None]) -> None:
 
 
 def test_joining_and_leaving_a_walk_that_stands(run: Run[None]) -> None:
-    seed = random.randrange(1 << 30)
-    print("seed", seed)  # noqa: T201
-    choose = random.Random(seed)
+    choose = random.Random(fresh_seed())
 
     async def scenario() -> None:
         async with world() as here:

@@ -31,6 +31,7 @@ from fastws.engine.uvlink import UvLink
 from tests.conftest import Certificates
 from tests.engine.peers import secured
 from tests.support.frames import CLOSE, frame
+from tests.support.seeds import fresh_seed
 
 CHANNELS = ("a", "b", "c", "d")
 # What counts when something has been written.
@@ -515,10 +516,10 @@ async def run_program(seed: int, members: str, certificates: Certificates) -> No
 def test_random_programs_deliver_what_the_model_says(
     runner: Callable[[object], None], members: str, certificates: Certificates
 ) -> None:
-    base = int(os.environ.get("FASTWS_SEED", random.randrange(1 << 30)))
+    base = fresh_seed()
     rounds = int(os.environ.get("FASTWS_ROUNDS", "12"))
     for seed in range(base, base + rounds):
-        print(f"FASTWS_SEED={seed}")  # noqa: T201
+        print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
         runner(run_program(seed, members, certificates))
     counts = native_counts()
     names = ("connections", "segments", "members", "detours", "gaps")

@@ -22,6 +22,7 @@ from tests.engine.peers import turns, until
 from tests.http.exchange import upgrade
 from tests.http.test_bad_heads import INPUTS
 from tests.support.frames import close, text
+from tests.support.seeds import fresh_seed
 
 pytestmark = pytest.mark.skipif(not poller.AVAILABLE, reason="needs epoll")
 
@@ -158,9 +159,7 @@ def test_answers_are_the_http_sides(
 def test_damaged_heads_are_answered_alike(
     run: Run[None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201
-    chance = random.Random(seed)
+    chance = random.Random(fresh_seed())
     alphabet = b'\r\n\t :;,/.?%#\0\x7f\x80"Aa0='
     inputs = []
     for _ in range(300):

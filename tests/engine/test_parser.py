@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from fastws.engine.parser import Parser
-from tests.support.chunkings import byte_by_byte, fresh_seed, random_splits
+from tests.support.chunkings import byte_by_byte, random_splits
 from tests.support.frames import (
     BINARY,
     CLOSE,
@@ -36,6 +36,7 @@ from tests.support.frames import (
     pong,
     text,
 )
+from tests.support.seeds import fresh_seed
 
 MIB = 1 << 20
 
@@ -285,9 +286,7 @@ def test_text_equals_the_oracle(
 
 def test_many_random_streams_equal_the_oracle() -> None:
     """Without Hypothesis: longer streams, thousands of messages, a printed seed."""
-    seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
-    chooser = random.Random(seed)
+    chooser = random.Random(fresh_seed())
     for _ in range(300):
         pieces: list[bytes] = []
         for _ in range(chooser.randint(1, 60)):

@@ -16,7 +16,7 @@ from fastws.types import Compress
 from tests.conftest import Certificates, Run
 from tests.engine.fanout import KINDS, OFFERS, Course, Program, run_programs
 from tests.engine.peers import ended
-from tests.support.chunkings import fresh_seed
+from tests.support.seeds import fresh_seed
 
 # Delivered on each loop; FASTWS_FRAMES asks for another number.
 FRAMES = int(os.environ.get("FASTWS_FRAMES", "30000"))
@@ -45,7 +45,6 @@ def test_two_hundred_peers_of_every_kind_decode_their_own(
     """HARDENING 115: the same publications, for peers that agreed on other things or on
     none; each channel a way of compressing."""
     seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
 
     async def scenario() -> None:
         course = Course(frames=0, clients=200, healing=False)

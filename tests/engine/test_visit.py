@@ -11,6 +11,7 @@ from fastws import ChannelRule, Limits
 from fastws.engine.counters import native_counts
 from tests.conftest import Certificates, Run
 from tests.engine.peers import turns, until, world
+from tests.support.seeds import fresh_seed
 
 ROOMY = Limits(write_cap=1 << 30, max_stall=None)
 
@@ -20,9 +21,7 @@ ROOMY = Limits(write_cap=1 << 30, max_stall=None)
 def test_direct_sends_and_channels_and_exclusions_keep_their_order(
     run: Run[None], small: bool, tls: bool, certificates: Certificates
 ) -> None:
-    seed = random.randrange(1 << 30)
-    print("seed", seed)  # noqa: T201
-    choose = random.Random(seed)
+    choose = random.Random(fresh_seed())
 
     async def scenario() -> None:
         async with world(ROOMY) as here:

@@ -18,7 +18,7 @@ import pytest
 import fastws.load
 from fastws.load import Histogram, Options, Result
 from fastws.load.result import BUCKETS, QUANTILES, asked, bucket_of, upper_edge
-from tests.support.chunkings import fresh_seed
+from tests.support.seeds import fresh_seed
 
 HEADERS = Path(fastws.load.__file__).parent
 HIGHEST = 2**64 - 1
@@ -49,9 +49,7 @@ def histogram(values: Sequence[int]) -> Histogram:
 
 @pytest.fixture
 def numbers() -> random.Random:
-    seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
-    return random.Random(seed)
+    return random.Random(fresh_seed())
 
 
 def of_every_size(numbers: random.Random, count: int) -> list[int]:

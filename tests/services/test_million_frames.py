@@ -7,7 +7,7 @@ import uvloop
 
 from tests.conftest import Certificates
 from tests.engine.fanout import run_programs
-from tests.support.chunkings import fresh_seed
+from tests.support.seeds import fresh_seed
 
 FRAMES = 1_000_000
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
+
+from .seeds import fresh_seed
 
 Chunking = Callable[[bytes], Iterator[bytes]]
 
@@ -47,21 +48,10 @@ def random_splits(seed: int) -> Chunking:
     return cut
 
 
-def fresh_seed() -> int:
-    """A seed to print; FASTWS_TEST_SEED repeats an earlier run."""
-    given = os.environ.get("FASTWS_TEST_SEED")
-    return random.SystemRandom().getrandbits(32) if given is None else int(given)
-
-
 def chunkings() -> dict[str, Chunking]:
-    """One write, byte by byte, random splits; behind a valid message is the caller's.
-
-    The seed is printed, and pytest shows it when the test fails.
-    """
-    seed = fresh_seed()
-    print(f"FASTWS_TEST_SEED={seed}")  # noqa: T201
+    """One write, byte by byte, random splits; behind a valid message is for callers."""
     return {
         "one write": one_write,
         "byte by byte": byte_by_byte,
-        "random splits": random_splits(seed),
+        "random splits": random_splits(fresh_seed()),
     }
