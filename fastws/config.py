@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
 from ssl import SSLContext
 from typing import Any, TypedDict, get_args
 
@@ -26,7 +25,6 @@ __all__ = [
     "ServerOptions",
     "check_compression",
     "compression_rule",
-    "keeping_context",
 ]
 
 KIB = 1024
@@ -214,8 +212,8 @@ class Compression:
     )
     server_context: bool = option(
         False,
-        "messages we send may refer to earlier ones; switched on by the first channel "
-        'that has compress="cohort"',
+        "a connection's own messages refer to its earlier ones: better for short ones, "
+        "and up to 40 KiB for each connection that is sent some",
     )
     client_context: bool = option(
         False,
@@ -264,12 +262,6 @@ def compression_rule(given: Compression | bool | None) -> Compression | None:
     if given is True:
         return Compression()
     return given or None
-
-
-@lru_cache
-def keeping_context(rule: Compression) -> Compression:
-    """The same rule, but what we send may refer to earlier messages."""
-    return replace(rule, server_context=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

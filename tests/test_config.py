@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import ssl
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,7 +16,6 @@ from fastws.config import (
     ChannelOptions,
     ServerOptions,
     compression_rule,
-    keeping_context,
 )
 from fastws.types import Compress
 
@@ -275,18 +274,6 @@ def test_compression_is_off_unless_it_is_asked_for() -> None:
     assert compression_rule(rule) is rule
     with pytest.raises(ConfigError, match=r"Config\.compression must be"):
         Config(compression="yes")  # type: ignore[arg-type]
-
-
-def test_a_rule_that_keeps_context_is_the_same_otherwise() -> None:
-    rule = Compression(level=1, window_bits=15, client_context=True)
-    kept = keeping_context(rule)
-    assert kept == replace(rule, server_context=True)
-    assert keeping_context(kept) == kept
-    # It is asked for at each handshake.
-    assert (
-        keeping_context(Compression(level=1, window_bits=15, client_context=True))
-        is kept
-    )
 
 
 @pytest.mark.parametrize(

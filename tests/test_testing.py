@@ -282,8 +282,10 @@ def test_a_client_in_memory_may_compress(run_on_each_loop: Any, context: bool) -
                 await ws.send(message)
                 assert await ws.receive(DEADLINE) == message
             counters = app.counters.snapshot()
-            assert counters["inflated_messages"] == 3
-            assert counters["compressed_messages"] == 3
+            # What is empty never is, and the last only where it may be referred to.
+            number = 4 if context else 3
+            assert counters["inflated_messages"] == number
+            assert counters["compressed_messages"] == number
         async with connect(app, "/echo") as ws:
             assert ws.agreement is None
             await ws.send("text " * 100)

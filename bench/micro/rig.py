@@ -159,13 +159,15 @@ class Rig:
         self,
         count: int = 1,
         compression: Compression | None = None,
+        has_cohorts: bool = False,
         **callbacks: Callable[..., object],
     ) -> list[Peer]:
         """Connections of one route with these callbacks, compressing by this rule."""
         binding = Binding(limits=Limits(), **callbacks)  # type: ignore[arg-type]
         agreement = None
         if compression is not None:
-            agreement = self.hub.deflate(compression).agree(OFFER)
+            deflate = self.hub.deflate(compression, has_cohorts=has_cohorts)
+            agreement = deflate.agree(OFFER)
         made = [Peer(self, binding, agreement) for _ in range(count)]
         self.peers += made
         return made

@@ -197,8 +197,6 @@ def publish(rig: Rig, message: Any, subscribers: int = 1, count: int = BATCH) ->
 
 
 COMPRESSION = Compression(threshold=64)
-KEEPING = Compression(threshold=64, server_context=True)
-"""The same for cohorts."""
 
 
 def send_compressed(rig: Rig, size: int, count: int = BATCH) -> Work:
@@ -227,7 +225,7 @@ def publish_compressed(
     ones before."""
     if is_cohort:
         rig.hub.rule_for = lambda name: ChannelRule(compress="cohort")
-    for peer in rig.connect(subscribers, KEEPING if is_cohort else COMPRESSION):
+    for peer in rig.connect(subscribers, COMPRESSION, has_cohorts=is_cohort):
         peer.ws.subscribe(CHANNEL)
     hub, drain, messages = rig.hub, rig.descriptors().drain, records_of(size, count)
 

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from .channel cimport COMPRESS_COHORT
 from .cohort cimport cohort_tend
+from .csrc cimport FASTWS_BIT_RSV1
 from .flush cimport mark_lane
 from .forms cimport CompressedLane, Forms
 from .keyed cimport keyed_put
@@ -95,6 +96,8 @@ cdef int _append_compressed(
         lane.deflate.release()
         if good:
             published = True
+            if form.opcode & FASTWS_BIT_RSV1:
+                lane.lane.compressed = publication.sequence
             continue
         if lane is forms.cohort:
             # Nothing may refer to a message that nobody has.

@@ -542,6 +542,7 @@ cdef class Connection(Reading):
         if self.aside is not None:
             self.release(self.aside.drain_waiters)
             self.release(self.aside.close_waiters)
+            self.aside.context = None
             self._end_tasks()
         self.receiver = None
         self._tell_closed()

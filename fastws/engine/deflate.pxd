@@ -61,6 +61,7 @@ cdef class Agreement:
     cdef readonly int send_bits         # window
     cdef readonly bint send_context     # a message may refer to earlier ones
     cdef readonly int shared_bits       # window of what is compressed for many
+    cdef readonly bint own_context      # what is compressed for one refers, too
     # -- what the peer sends
     cdef readonly int receive_bits
     cdef readonly bint receive_context
@@ -72,6 +73,7 @@ cdef class Deflate:
     cdef Counters counters
     cdef streams_t streams
     cdef dict _agreements               # offer -> Agreement or None
+    cdef bint may_refer                 # what we send, to earlier messages
     # -- which messages are compressed unless somebody says so
     cdef size_t threshold
     cdef size_t most

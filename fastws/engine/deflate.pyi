@@ -12,7 +12,8 @@ class Agreement:
     ``response`` is the value of the server's Sec-WebSocket-Extensions. ``send_bits``
     and ``receive_bits`` are the windows of the two directions (base-two logarithm of
     bytes); ``send_context`` and ``receive_context`` say whether a message may refer to
-    earlier ones.
+    earlier ones; those of a cohort then do, and with ``own_context`` those that are
+    sent to this connection alone.
     """
 
     @property
@@ -26,6 +27,8 @@ class Agreement:
     @property
     def send_context(self) -> bool: ...
     @property
+    def own_context(self) -> bool: ...
+    @property
     def receive_bits(self) -> int: ...
     @property
     def receive_context(self) -> bool: ...
@@ -37,7 +40,13 @@ class Deflate:
     zlib.
     """
 
-    def __init__(self, rule: Compression, counters: Counters | None = None) -> None: ...
+    def __init__(
+        self,
+        rule: Compression,
+        counters: Counters | None = None,
+        *,
+        has_cohorts: bool = False,
+    ) -> None: ...
     @property
     def rule(self) -> Compression: ...
     def agree(self, offers: bytes) -> Agreement | None:

@@ -6,9 +6,9 @@ on the same. A ``Deflate`` is one loop's: it owns the zlib streams, which are le
 one message at a time. Only a peer that insists on referring to its earlier messages has
 an inflater of its own.
 
-What we send refers to nothing before it unless it belongs to a cohort: such bytes are
-valid on every connection whose window is large enough, whatever else was agreed on, so
-a broadcast is compressed once.
+What is published refers to nothing before it unless it belongs to a cohort: such bytes
+are valid on every connection whose window is large enough, whatever else was agreed on,
+so a broadcast is compressed once. A connection's own messages may refer to one another.
 """
 
 from libc.stdint cimport uint64_t
@@ -214,13 +214,14 @@ def require_zlib() -> None:
 cdef class Deflate:
     """permessage-deflate as one loop does it. Owns its zlib streams."""
 
-    def __cinit__(self, rule, counters=None):
+    def __cinit__(self, rule, counters=None, *, has_cohorts=False):
         memset(&self.streams, 0, sizeof(streams_t))
         self._agreements = {}
 
-    def __init__(self, rule, counters=None):
+    def __init__(self, rule, counters=None, *, has_cohorts=False):
         require_zlib()
         self.rule = rule
+        self.may_refer = rule.server_context or has_cohorts
         self.counters = Counters() if counters is None else counters
         self.streams.counters = &self.counters.data
         self.streams.level = rule.level
@@ -287,7 +288,7 @@ cdef class Deflate:
                     return None
             else:
                 return None
-        if "server_no_context_takeover" in parameters or not self.rule.server_context:
+        if "server_no_context_takeover" in parameters or not self.may_refer:
             agreement.send_context = False
             answer.append("server_no_context_takeover")
         if "client_no_context_takeover" in parameters or not self.rule.client_context:
@@ -323,6 +324,12 @@ cdef class Deflate:
             agreement.shared_bits = min(agreement.send_bits, FASTWS_WINDOW_BITS_MIN)
             if agreement.send_bits >= MIDDLE_WINDOW:
                 agreement.shared_bits = MIDDLE_WINDOW
+        # zlib writes no window of 256 bytes.
+        agreement.own_context = (
+            self.rule.server_context
+            and agreement.send_context
+            and agreement.send_bits >= FASTWS_WINDOW_BITS_MIN
+        )
         agreement.inflation.streams = &self.streams
         agreement.inflation.window_bits = agreement.receive_bits
         agreement.inflation.keeps_context = agreement.receive_context
@@ -336,7 +343,7 @@ cdef class Deflate:
         cdef list offer = [NAME]
         if not self.rule.client_context:
             offer.append("server_no_context_takeover")
-        if not self.rule.server_context:
+        if not self.may_refer:
             offer.append("client_no_context_takeover")
         offer.append("client_max_window_bits")
         return "; ".join(offer).encode()

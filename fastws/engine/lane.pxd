@@ -23,6 +23,7 @@ cdef enum ConnectionFlag:
     CONN_PINGED = 128   # a ping of ours is among the urgent bytes
     CONN_LISTED = 256   # in the hub's list of linked connections to visit
     CONN_COHORT = 512   # it reads a cohort's context: nothing else may be compressed
+    CONN_MIXED = 1024   # its inflater has more in its window than its own context knows
 
 
 cdef enum Note:
@@ -144,6 +145,7 @@ ctypedef struct lane_t:
     detour_t *first_detour
     keyed_t *keyed          # owned
     history_t *history      # borrowed from the channel; NULL: none
+    uint64_t compressed     # sequence of the last frame that was; 0: none
     # -- whose it is
     const rule_t *rule
     PyObject *channel       # borrowed: the channel owns its lanes

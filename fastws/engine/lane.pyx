@@ -97,6 +97,9 @@ cdef void lane_leave(lane_t *lane, uint32_t index) noexcept nogil:
 cdef void _remove(lane_t *lane, uint32_t index) noexcept nogil:
     """Of the two sides, the lane's."""
     cdef member_t *member = &lane.members[index]
+    if lane.compressed:
+        # From now on nobody can tell when it was sent the last one.
+        member.conn.flags |= CONN_MIXED
     lane.count -= 1
     if index != lane.count:
         # The walk runs downwards, so what moves into the gap was visited already or

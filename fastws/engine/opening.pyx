@@ -294,7 +294,9 @@ cdef class WebEntrance(Entrance):
         rule = route.compression_under(self.service)
         if rule is None:
             return None
-        return link.sockets.hub.deflate(rule).agree(_bytes(offers))
+        return link.sockets.hub.deflate(
+            rule, has_cohorts=self.service.has_cohorts
+        ).agree(_bytes(offers))
 
     cdef bint _accept(
         self,

@@ -47,7 +47,7 @@ cdef class Roster(Keeper):
     cdef uint64_t serial
     cdef readonly str id_prefix
     # -- compression
-    cdef dict _deflates         # config.Compression -> Deflate
+    cdef dict _deflates         # (config.Compression, has_cohorts) -> Deflate
     # -- deadlines
     cdef list watched
     # -- flushing

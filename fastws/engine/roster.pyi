@@ -54,7 +54,7 @@ class Roster(Keeper):
     @property
     def connection_count(self) -> int:
         """How many connections are open."""
-    def deflate(self, rule: Compression) -> Deflate:
+    def deflate(self, rule: Compression, *, has_cohorts: bool = False) -> Deflate:
         """How this loop compresses under a rule: one for all rules that are equal."""
     def connection(self, id: str) -> Connection | None:
         """The open connection with this id, or None."""

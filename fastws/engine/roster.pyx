@@ -227,11 +227,13 @@ cdef class Roster(Keeper):
 
     # -- compression -------------------------------------------------------------------
 
-    def deflate(self, rule not None) -> Deflate:
+    def deflate(self, rule not None, *, has_cohorts=False) -> Deflate:
         """How this loop compresses under a rule: one for all rules that are equal."""
-        found = self._deflates.get(rule)
+        key = rule, has_cohorts
+        found = self._deflates.get(key)
         if found is None:
-            found = self._deflates[rule] = Deflate(rule, self.counters)
+            found = Deflate(rule, self.counters, has_cohorts=has_cohorts)
+            self._deflates[key] = found
         return found
 
     # -- deadlines ---------------------------------------------------------------------

@@ -1,8 +1,8 @@
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from .binding cimport Binding
-from .deflate cimport Agreement
+from .deflate cimport Agreement, Context
 from .link cimport Consumer
 from .payload cimport payload_t
 from .sent cimport Sent
@@ -30,6 +30,9 @@ cdef class Aside:
     cdef str deferred_reason    # of a Close that is put off
     cdef dict pings             # payload -> (future of a ping(), its time)
     cdef set spawned            # tasks
+    # -- where this connection's messages refer to its earlier ones
+    cdef Context context
+    cdef uint64_t context_end   # sequence of the last one
 
 
 cdef class Writing(Consumer):
@@ -58,7 +61,9 @@ cdef class Writing(Consumer):
     cdef int check(self, str what) except -1
     cdef int flush_soon(self) except -1
     cdef Sent _send(self, payload_t *payload)
-    cdef int _shrink(self, payload_t *payload) except -1
+    cdef bint _shrink(self, payload_t *payload) except -1
+    cdef bint _shrink_in_context(self, payload_t *payload) except -1
+    cdef bint _is_in_step(self) noexcept
     cdef Sent _pending(self)
     cdef int queue_urgent(self, uint8_t opcode, bytes payload) except -1
     cdef int _hand_over(self) except -1

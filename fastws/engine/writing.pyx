@@ -19,13 +19,14 @@ from .csrc cimport (
     FASTWS_CLOSE_TRY_AGAIN_LATER,
     FASTWS_OP_CLOSE,
 )
-from .deflate cimport Deflate
+from .deflate cimport Agreement, Context, Deflate
 from .detour cimport member_unsent
 from .lane cimport (
     CONN_BATCH,
     CONN_BLOCKED,
     CONN_COHORT,
     CONN_FINISH,
+    CONN_MIXED,
     CONN_WATCHED,
     NOTE_BROKEN,
     NOTE_DRAINED,
@@ -131,6 +132,7 @@ cdef class Writing(Consumer):
         cdef conn_t *conn = self.conn
         cdef Binding binding = self.binding
         cdef size_t pending = outbox_pending(conn.outbox)
+        cdef bint remembered = False
         if pending >= binding.data.high_water and not conn.flags & CONN_BLOCKED:
             # Now, also when a publication is to go with it at the end of the tick: only
             # a peer that has refused bytes is slow.
@@ -142,10 +144,13 @@ cdef class Writing(Consumer):
             self.evict("slow consumer")
             return sent_refused()
         if self.agreement is not None:
-            self._shrink(payload)
+            remembered = self._shrink(payload)
         self.hub.enqueue(conn, payload, payload.opcode, self.client)
         if self.agreement is not None:
             self.agreement.deflate.release()
+        if remembered:
+            self.aside.context_end = self.hub.writer.sequence
+            conn.flags &= ~<uint32_t>CONN_MIXED
         self.hub.counters.data.messages_sent += 1
         if not conn.flags & CONN_BATCH:
             mark_dirty(&self.hub.writer, conn)
@@ -154,13 +159,41 @@ cdef class Writing(Consumer):
             return self._pending()
         return sent_accepted()
 
-    cdef int _shrink(self, payload_t *payload) except -1:
-        """Compress the message if that is wanted; it refers to none before it. What a
-        cohort sends to its members refers to nothing but the cohort's."""
+    cdef bint _shrink(self, payload_t *payload) except -1:
+        """Compress the message if that is wanted; True: later ones may refer to it.
+        What a cohort sends to its members refers to nothing but the cohort's."""
         cdef Deflate deflate = self.agreement.deflate
-        if not self.conn.flags & CONN_COHORT and deflate.wants(payload):
-            deflate.shrink(payload, self.agreement.send_bits)
-        return 0
+        if self.conn.flags & CONN_COHORT or not deflate.wants(payload):
+            return False
+        if self.agreement.own_context:
+            return self._shrink_in_context(payload)
+        deflate.shrink(payload, self.agreement.send_bits)
+        return False
+
+    cdef bint _shrink_in_context(self, payload_t *payload) except -1:
+        cdef Agreement agreement = self.agreement
+        cdef Aside aside = self.keep_aside()
+        if aside.context is None:
+            aside.context = Context(agreement.deflate, agreement.send_bits)
+        elif not self._is_in_step():
+            aside.context.restart()
+        if not aside.context.shrink(payload):
+            return False
+        # Until it is on its way.
+        self.conn.flags |= CONN_MIXED
+        return True
+
+    cdef bint _is_in_step(self) noexcept:
+        """Nothing compressed has been sent since the context's last message but what is
+        in it. What leaves this connection leaves in the order of the calls."""
+        cdef const conn_t *conn = self.conn
+        cdef uint32_t slot
+        if conn.flags & CONN_MIXED:
+            return False
+        for slot in range(conn.subscription_count):
+            if conn.subscriptions[slot].lane.compressed > self.aside.context_end:
+                return False
+        return True
 
     cdef Sent _pending(self):
         future = self.hub.loop.create_future()

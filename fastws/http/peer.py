@@ -639,9 +639,10 @@ class HttpPeer(ByteConsumer):
         if not request.extensions:
             return None
         rule = route.compression_under(self._service, chosen)
-        return (
-            None if rule is None else self.hub.deflate(rule).agree(request.extensions)
-        )
+        if rule is None:
+            return None
+        deflate = self.hub.deflate(rule, has_cohorts=self._service.has_cohorts)
+        return deflate.agree(request.extensions)
 
     def _check_early_data(self) -> None:
         """Close with 1008 when too much has come before the hook has decided."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from ..config import Compression, Limits, keeping_context
+from ..config import Compression, Limits
 from ..engine.handshake import Request
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class WebSocketRoute:
             rule = rule or service.compression or Compression()
         elif chosen is not None:
             rule = chosen
-        if not rule:
-            return None
-        return keeping_context(rule) if service.has_cohorts else rule
+        return rule or None
 
 
 class Service(Protocol):

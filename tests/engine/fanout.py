@@ -101,13 +101,14 @@ class Program(World):
         self.routes = [
             Deflate(
                 Compression(
-                    server_context=True,
+                    server_context=choose.random() < 0.5,
                     window_bits=choose.randrange(9, 16),
                     threshold=choose.choice((200, 1024)),
                     max_size=choose.choice((10_000, 30_000, 100_000)),
                     level=choose.choice((1, 6)),
                 ),
                 self.hub.counters,
+                has_cohorts=True,
             )
             for _ in range(choose.choice((1, 1, 2)))
         ]

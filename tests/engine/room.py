@@ -22,7 +22,7 @@ from tests.support.frames import BINARY, TEXT
 Form = Literal["plain", "alone", "shared"]
 
 PATIENT = Limits(max_stall=None, ping_interval=None, write_cap=1 << 30)
-COMPRESSION = Compression(server_context=True, max_size=200_000)
+COMPRESSION = Compression(max_size=200_000)
 OFFER = b"permessage-deflate"
 NO_CONTEXT = b"permessage-deflate; server_no_context_takeover"
 SMALL_WINDOW = b"permessage-deflate; server_max_window_bits=11"
@@ -61,7 +61,7 @@ class Room(World):
         self, compression: Compression, rule: ChannelRule, callbacks: dict[str, Any]
     ) -> None:
         super().__init__(PATIENT, callbacks)
-        self.deflate = Deflate(compression, self.hub.counters)
+        self.deflate = Deflate(compression, self.hub.counters, has_cohorts=True)
         self.hub.rule_for = lambda name: rule
 
     def agreement(self, offer: bytes) -> Agreement:

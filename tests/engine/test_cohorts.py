@@ -207,7 +207,8 @@ def test_a_client_with_a_smaller_window_stays_outside(run: Run[None]) -> None:
 
 def test_without_context_on_our_side_there_is_no_cohort(run: Run[None]) -> None:
     async def scenario() -> None:
-        async with room(Compression()) as here:
+        async with room() as here:
+            here.deflate = Deflate(Compression())
             peer = await here.enter("a")
             for number in range(3):
                 assert await here.tell("a", tick(number), peer) == ["plain"]
@@ -224,7 +225,7 @@ def test_a_cohort_belongs_to_one_compression_rule(run: Run[None]) -> None:
             first = await here.enter("a")
             await here.tell("a", tick(1), first)
             here.deflate = Deflate(
-                Compression(server_context=True, window_bits=9, threshold=1)
+                Compression(window_bits=9, threshold=1), has_cohorts=True
             )
             second = await here.enter("a")
             for number in range(2, 5):
@@ -401,7 +402,7 @@ def test_compress_says_it_for_one_publication(run: Run[None]) -> None:
 
 def test_a_message_over_max_size_is_plain(run: Run[None]) -> None:
     async def scenario() -> None:
-        async with room(Compression(server_context=True, max_size=2000)) as here:
+        async with room(Compression(max_size=2000)) as here:
             member = await here.enter("a")
             outside = await here.enter("a", offer=NO_CONTEXT)
             both = (member, outside)

@@ -86,6 +86,31 @@ def test_contexts_are_kept_where_the_rule_allows_and_the_client_does_not_refuse(
     assert (found.send_context, found.receive_context) == (False, False)
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("has_cohorts", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_cohort_needs_the_clients_consent_and_no_context_for_each(
+    wanted: bool, has_cohorts: bool, refused: bool
+) -> None:
+    offer = OFFER + b"; server_no_context_takeover" * refused
+    deflate = Deflate(Compression(server_context=wanted), has_cohorts=has_cohorts)
+    found = deflate.agree(offer)
+    assert found is not None
+    assert found.send_context == (not refused and (wanted or has_cohorts))
+    assert found.own_context == (not refused and wanted)
+    assert (b"server_no_context_takeover" in found.response) != found.send_context
+
+
+def test_a_client_may_have_a_context_of_its_own() -> None:
+    rule = Compression(server_context=True)
+    assert b"client_no_context_takeover" not in Deflate(rule).offer()
+    taken = Deflate(rule).agreed(b"permessage-deflate; server_no_context_takeover")
+    assert (taken.send_context, taken.own_context) == (True, True)
+    # zlib writes no window that small.
+    tiny = b"permessage-deflate; server_no_context_takeover; client_max_window_bits=8"
+    assert not Deflate(rule).agreed(tiny).own_context
+
+
 def test_client_window_bits_are_not_named_unless_they_were_offered() -> None:
     """HARDENING 30."""
     found = agreement(b"permessage-deflate", client_context=True)

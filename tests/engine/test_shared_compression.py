@@ -52,7 +52,7 @@ def test_two_hundred_peers_of_every_kind_decode_their_own(
             ways: tuple[Compress, ...] = ("cohort", "cohort", True, False)
             for stream, compress in zip(here.streams, ways, strict=True):
                 stream.rule = ChannelRule(max_lag=1 << 30, compress=compress)
-            here.routes = [Deflate(Compression(server_context=True))]
+            here.routes = [Deflate(Compression(), has_cohorts=True)]
             for number in range(course.clients):
                 kind = "memory" if number % 4 else KINDS[-1]
                 client = await here.enter(kind, OFFERS[number % len(OFFERS)])

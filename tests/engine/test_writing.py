@@ -402,7 +402,7 @@ def test_no_frame_refers_to_another_or_beyond_the_window(
     async def scenario() -> None:
         async with world() as here:
             offer = f"permessage-deflate; server_max_window_bits={bits}"
-            agreement = agreed(here, offer, window_bits=15, server_context=True)
+            agreement = agreed(here, offer, window_bits=15)
             assert agreement.send_bits == bits
             peer = await here.connect(agreement=agreement)
             noise = random.Random(bits).randbytes(700).hex()
