@@ -34,6 +34,9 @@ from .test_server import Client as SocketClient
 Ws: TypeAlias = "Connection[Any]"
 Dial: TypeAlias = Callable[[App, str], Any]
 
+# A busy machine takes its time from one publication to the next.
+BATCH = 0.5
+
 
 class News(Endpoint):
     """Subscribes at once, or from the position that the client asks for."""
@@ -303,7 +306,7 @@ def test_a_subscription_is_awaitable_and_says_where_it_stands(run: Any) -> None:
 
 def test_publications_of_a_window_leave_together(run: Any) -> None:
     """One write for all of them: they come out of the socket in one piece."""
-    app = make_app(batch=0.02)
+    app = make_app(batch=BATCH)
 
     async def scenario() -> None:
         async with app.serve(port=0, shutdown_timeout=DEADLINE) as server:
@@ -323,7 +326,7 @@ def test_publications_of_a_window_leave_together(run: Any) -> None:
 
 
 def test_an_array_is_one_message(run: Any, dial: Dial) -> None:
-    app = make_app(batch=0.02, batch_form="array")
+    app = make_app(batch=BATCH, batch_form="array")
 
     async def scenario() -> None:
         async with dial(app, "/news") as peer:

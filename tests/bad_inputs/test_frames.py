@@ -32,6 +32,7 @@ from tests.support.frames import (
     text,
 )
 from tests.support.inputs import (
+    GONE_IN,
     Input,
     check_input,
     check_leaves_well,
@@ -370,7 +371,7 @@ def test_81_tls_on_the_plain_port(
         for chunking in (lambda data: iter([data]), byte_by_byte):
             with RawClient(server.address) as client:
                 client.send(hello, chunking)
-                client.wait_gone(1.0)
+                client.wait_gone(GONE_IN)
                 assert not client.received or client.read_response().status == 400
     stream.check()
 
@@ -382,7 +383,7 @@ def test_81_plain_on_the_tls_port(
         for chunking in (lambda data: iter([data]), byte_by_byte):
             with RawClient(server.addresses["tls"]) as client:
                 client.send(upgrade_request(), chunking)
-                client.wait_gone(1.0)
+                client.wait_gone(GONE_IN)
                 assert b"101" not in client.received
     stream.check()
 

@@ -33,6 +33,7 @@ def test_records_have_one_size_and_are_all_different() -> None:
     assert msgspec.json.decode(record(7))["event"] == "trade"
 
 
+@pytest.mark.timeout(TIME_LIMIT + 30)
 def test_a_small_measurement_meets_what_is_asked(tmp_path: Path) -> None:
     output = tmp_path / "wire.json"
     command = [sys.executable, "-m", "bench.wire", "--output", str(output)]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -469,6 +470,10 @@ def test_a_real_run_against_a_real_server() -> None:
         refused = program(url, *short, "--deflate", "--subprotocol", "none-such")
         assert refused.returncode == 1
         assert refused.stderr.startswith("Error: ")
-    gone = program(url, *short, "--format", "json")
+    with socket.socket() as holder:
+        # Bound, nobody else on this machine can get the port.
+        holder.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{holder.getsockname()[1]}/echo"
+        gone = program(url, *short, "--format", "json")
     assert gone.returncode == 1
     assert "nothing listens at" in json.loads(gone.stdout)["error"]

@@ -43,11 +43,32 @@ CONCURRENCY = 8
 
 
 async def drive(url: str, cases: list[str] | None = None) -> list[CaseResult]:
-    """Those of compression that are named, or all others."""
+    """Those of compression that are named, or all others.
+
+    The suite gives a server one second to end TCP, and as long to refuse a wrong byte
+    before the rest comes. Where a busy machine was late, that case is asked again,
+    alone; a server that does not do it fails again.
+    """
     chosen = {"exclude_cases": COMPRESSION} if cases is None else {"cases": cases}
     take_plain_messages()
+    results = await run_cases(url, CONCURRENCY, **chosen)
+    late = [
+        one.case_id
+        for one in results
+        if one.was_server_connection_drop_timeout or one.behavior.value == "NON-STRICT"
+    ]
+    if not late:
+        return results
+    print("late:", late)  # noqa: T201
+    again = {one.case_id: one for one in await run_cases(url, 1, cases=late)}
+    return [again.get(one.case_id, one) for one in results]
+
+
+async def run_cases(
+    url: str, concurrency: int, **chosen: list[str]
+) -> list[CaseResult]:
     try:
-        return await kosoku.run_fuzzingclient(url, concurrency=CONCURRENCY, **chosen)
+        return await kosoku.run_fuzzingclient(url, concurrency=concurrency, **chosen)
     except kosoku.FailureError as failure:
         # It has the results of all cases, the good ones too.
         return failure.results

@@ -7,6 +7,7 @@ passes only when a test says so.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import struct
@@ -30,7 +31,10 @@ from tests.support import kinds
 from tests.support.deflating import Inflater
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, take_frame
 
-DEADLINE = 10.0
+# Protects against hanging only: far more than a sanitized run on a busy machine needs.
+DEADLINE = 30.0
+# For who counts what one slice has done: none ends before all is done.
+ENDLESS = 60_000_000_000
 HEAD = b"GET /path?q=1 HTTP/1.1\r\nHost: localhost\r\nX-Test: yes\r\n\r\n"
 REQUEST = parse_head(HEAD, Limits())
 # Small kernel buffers, so that a peer that doesn't read soon blocks its connection.
@@ -99,6 +103,12 @@ class Peer:
         while (frame := take_frame(self.data, inflates=inflates)) is not None:
             self.frames.append(self.received(frame))
         return len(data)
+
+    def pull_written(self) -> int:
+        """The same of what has been written already: the loop does not turn meanwhile,
+        however long a busy kernel takes to bring it here."""
+        select.select([self.socket], [], [], DEADLINE)
+        return self.pull()
 
     def received(self, one: Frame) -> Received:
         payload = one.payload

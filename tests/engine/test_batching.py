@@ -12,12 +12,14 @@ import pytest
 from fastws import ChannelRule, ConfigError, Limits
 from fastws.engine.counters import native_counts
 from tests.conftest import Run
-from tests.engine.peers import World, turns, until, world
+from tests.engine.peers import ENDLESS, World, turns, until, world
 from tests.support.seeds import fresh_seed
 
 # Long enough that no window ends by itself in a test that does not wait for it.
 NEVER = 1000.0
 SOON = 0.001
+# Ends by itself, and not before a busy machine has published all that belongs in it.
+WINDOW = 0.5
 
 
 def rules(here: World, **rules: ChannelRule) -> None:
@@ -27,7 +29,8 @@ def rules(here: World, **rules: ChannelRule) -> None:
 def test_a_window_s_publications_leave_in_one_send(run: Run[None]) -> None:
     async def scenario() -> None:
         async with world() as here:
-            rules(here, a=ChannelRule(batch=0.02))
+            rules(here, a=ChannelRule(batch=WINDOW))
+            here.hub.slice_nanoseconds = ENDLESS
             peers = [await here.connect() for _ in range(3)]
             for peer in peers:
                 peer.ws.subscribe("a")

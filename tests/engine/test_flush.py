@@ -9,7 +9,7 @@ import pytest
 
 from fastws import ChannelRule, Connection, Limits
 from tests.conftest import Certificates, Run
-from tests.engine.peers import Peer, World, turns, until, world
+from tests.engine.peers import ENDLESS, Peer, World, turns, until, world
 from tests.support.frames import text
 from tests.support.seeds import fresh_seed
 
@@ -28,6 +28,7 @@ async def audience(here: World, *channels: str, count: int = MEMBERS) -> list[Pe
 def test_everything_of_one_tick_leaves_together(run: Run[None]) -> None:
     async def scenario() -> None:
         async with world() as here:
+            here.hub.slice_nanoseconds = ENDLESS
             peers = await audience(here, "a")
             for number in range(50):
                 here.hub.publish("a", str(number))

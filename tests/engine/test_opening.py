@@ -268,10 +268,14 @@ def test_a_silent_connection_counts_and_ends_at_its_deadline(
     run_on_each_loop: Run[None],
 ) -> None:
     async def scenario() -> None:
-        app = make_app(limits=Limits(handshake_timeout=0.3))
+        app = make_app(limits=Limits(handshake_timeout=30))
         async with app.serve(port=0, link="own") as server:
+            hub = server.app.runtime.hub
+            assert hub is not None
             with silent(server.port) as client:
-                await until(lambda: server.app.runtime.hub.handshakes == 1)  # type: ignore[union-attr]
+                await until(lambda: hub.handshakes == 1)
+                start = hub.clock()
+                hub.clock = lambda: start + 31
                 assert await end_of(client) == b""
                 assert await counts(server) == (0, 0)
 

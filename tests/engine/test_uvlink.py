@@ -34,7 +34,7 @@ def test_bytes_leave_within_the_call_while_nothing_waits(
             peer.send(text("x"))
             await until(lambda: answered)
             # No turn of the loop in between.
-            assert peer.pull() == len(b"..x")
+            assert peer.pull_written() == len(b"..x")
 
     run_on_each_loop(scenario())
 

@@ -85,7 +85,7 @@ def test_a_fault_in_one_of_several_processes(opponent: Start) -> None:
                 one.send(payload)
 
     result = apart(
-        opponent(forgetful).url("/f"), mode="fanout", processes=2, timeout=2.0
+        opponent(forgetful).url("/f"), mode="fanout", processes=2, timeout=5.0
     )
     assert "deliveries are missing" in result["error"]
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from fastws.load import LoadError, Options, Progress, run
-from tests.load.conftest import SHORT, short
+from tests.load.conftest import SHORT, paced, short
 from tests.load.opponent import (
     Opponent,
     Peer,
@@ -60,8 +60,8 @@ def test_echo(
 
 
 def test_busy_polling_counts_the_same_and_its_waiting_as_idle(opponent: Start) -> None:
-    result = short(opponent().url(), rate=200.0, duration=0.2, busy_poll=True)
-    assert 40 <= result.operations <= 44
+    result, seconds = paced(opponent().url(), rate=200.0, duration=0.2, busy_poll=True)
+    assert 40 <= result.operations <= 200 * seconds + 1
     # Of a core that was in use all the time.
     assert result.load_cpu is not None
     assert result.load_cpu < 0.9
@@ -73,9 +73,9 @@ def test_a_message_larger_than_any_buffer(opponent: Start) -> None:
 
 
 def test_the_schedule_is_kept_whatever_the_server_does(opponent: Start) -> None:
-    result = short(opponent().url(), rate=2000.0, duration=0.2)
+    result, seconds = paced(opponent().url(), rate=2000.0, duration=0.2)
     # All that was due in that time, and what was on its way when it began.
-    assert 400 <= result.operations <= 440
+    assert 400 <= result.operations <= 2000 * seconds + 1
     assert result.latency_from == "schedule"
 
 
@@ -202,9 +202,11 @@ def test_fanout_counts_every_delivery(
 
 
 def test_fanout_by_the_schedule(opponent: Start) -> None:
-    result = short(opponent().url("/f"), mode="fanout", rate=200.0, duration=0.2)
+    result, seconds = paced(
+        opponent().url("/f"), mode="fanout", rate=200.0, duration=0.2
+    )
     assert result.publications is not None
-    assert 40 <= result.publications <= 44
+    assert 40 <= result.publications <= 200 * seconds + 1
     assert result.operations >= 3 * 40
 
 
@@ -320,14 +322,16 @@ def test_idle_reports_memory(opponent: Start) -> None:
 
 
 def test_idle_with_pings(opponent: Start) -> None:
-    result = short(opponent().url(), mode="idle", ping_interval=0.01, duration=0.1)
+    result, seconds = paced(
+        opponent().url(), mode="idle", ping_interval=0.01, duration=0.1
+    )
     assert result.pings is not None
-    assert 27 <= result.pings <= 40
+    assert 27 <= result.pings <= 3 * (100 * seconds + 1)
     assert result.latency.total == result.pings
 
 
 def test_mixed(opponent: Start) -> None:
-    result = short(
+    result, seconds = paced(
         opponent().url("/echo"),
         mode="mixed",
         publisher_path="/fanout",
@@ -339,9 +343,9 @@ def test_mixed(opponent: Start) -> None:
         ping_interval=0.05,
         duration=0.2,
     )
-    assert 80 <= result.operations <= 90
+    assert 80 <= result.operations <= 400 * seconds + 1
     assert result.publications is not None
-    assert 20 <= result.publications <= 24
+    assert 20 <= result.publications <= 100 * seconds + 1
     assert result.deliveries is not None
     assert result.deliveries >= 100
     assert result.visits is not None
@@ -406,8 +410,9 @@ def test_deflate_with_context(opponent: Start) -> None:
         size=1024,
         depth=3,
     )
-    # From the second message on, all but the number was said before.
-    assert result.bytes_received < result.operations * 100
+    # From the second message on, all but the number was said before. On a busy machine
+    # the first one may still be under way when the clock starts, and few may follow.
+    assert result.bytes_received < 1024 + result.operations * 100
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from .server import ServerProcess
 from .stream import NumberedStream
 
 # Seconds in which TCP has to be gone after our Close frame, whatever the peer does.
-GONE_IN = 1.0
-GONE_IN_AFTER_BAD_TEXT = 0.5
+# An error is waited for 0.3 s, and an answer of the peer not at all: this is more than
+# a busy machine makes of it, and far from the time-out of an application's close.
+GONE_IN = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,5 @@ def check_silent_ending(one: Input, endings: dict[str, Transcript]) -> None:
         return
     end = endings[one.id]
     assert end.code in one.codes, end
-    bound = GONE_IN_AFTER_BAD_TEXT if end.code == 1007 else GONE_IN
     assert end.seconds_to_gone is not None
-    assert end.seconds_to_gone <= bound, end
+    assert end.seconds_to_gone < GONE_IN, end

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -171,9 +171,23 @@ class ServerProcess:
             return int(queues.split(":")[1], 16)
         raise AssertionError("there is no such connection")
 
-    def holds(self, server: Address, client_port: int) -> bool:
-        """Whether the server still has a descriptor of a connection."""
-        return any(inode != "0" for _, inode in _tcp_entries(server, client_port))
+    def inode(self, server: Address, client_port: int) -> str:
+        """What names the server's socket of a connection."""
+        for _, inode in _tcp_entries(server, client_port):
+            return inode
+        raise AssertionError("there is no such connection")
+
+    def holds(self, inode: str) -> bool:
+        """Whether the server still has a descriptor of a socket.
+
+        Not asked of the kernel's list of connections: it is read in pieces, and while
+        others come and go on the machine an entry may be passed over.
+        """
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if os.readlink(descriptor) == f"socket:[{inode}]":
+                    return True
+        return False
 
     # Invariants
 

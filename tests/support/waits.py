@@ -9,8 +9,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Far more than anything here needs, so that a slow machine does not fail a test.
-DEADLINE = 10.0
+# Far more than anything here needs, so that a slow machine does not fail a test, and
+# less than a server waits for its peers when it stops.
+DEADLINE = 20.0
 
 _INTERVAL = 0.005
 
