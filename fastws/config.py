@@ -213,7 +213,7 @@ class Compression:
     server_context: bool = option(
         False,
         "a connection's own messages refer to its earlier ones: better for short ones, "
-        "and up to 40 KiB for each connection that is sent some",
+        "and about 40 KiB for each connection that is sent some",
     )
     client_context: bool = option(
         False,
@@ -237,6 +237,8 @@ class Compression:
             "threshold",
             "a number of bytes, not below 0",
         )
+        for name in ("server_context", "client_context"):
+            _require(self, isinstance(getattr(self, name), bool), name, "True or False")
         for name in ("max_size", "max_ratio"):
             value = getattr(self, name)
             _require(

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import pytest
 import trustme
 import uvloop
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fastws import Config
 from fastws.engine.counters import native_counts
@@ -38,13 +38,15 @@ LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
 }
 # Seconds a scenario may take: far more than any needs, less than the test's limit.
-DEADLINE = 30.0
+DEADLINE = 100.0
 
 # Servers of every test: the package itself reads no environment.
 Config.__init__.__kwdefaults__["link"] = LINK  # type: ignore[index]
 
-# How long an example takes says something about the machine only.
-settings.register_profile("fastws", deadline=None)
+# How long an example takes, or the making of it, says something about the machine only.
+settings.register_profile(
+    "fastws", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("fastws")
 
 
@@ -89,9 +91,7 @@ class Certificates:
         return ssl.create_default_context(cafile=self.authority)
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
+def make_certificates(folder: Path) -> Certificates:
     authority = trustme.CA()
     server = authority.issue_cert("127.0.0.1", "::1", "localhost")
     files = Certificates(
@@ -102,6 +102,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     for blob in server.cert_chain_pems:
         blob.write_to_path(files.certificate, append=True)
     return files
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(autouse=True)

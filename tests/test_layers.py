@@ -38,7 +38,7 @@ REACH: dict[str, tuple[str, ...]] = {
 
 # Within the engine a module reaches only ranks below its own.
 ENGINE_RANKS = (
-    ("csrc", "am_send"),
+    ("csrc", "am_send", "collector"),
     ("counters", "kernels", "payload", "head", "sent", "receipts"),
     ("deflate",),
     ("parser", "log", "outbox", "request", "inbox", "history", "batch"),

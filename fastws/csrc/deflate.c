@@ -76,9 +76,11 @@ void fastws_deflater_free(fastws_deflater *self)
 
 size_t fastws_deflate_bound(size_t length)
 {
-    /* Stored blocks, the worst case, have 5 bytes of header; the smallest memory level
-     * cuts one every 127 bytes. The flush adds a few more. */
-    return length + (length / 127 + 1) * 5 + 16;
+    /* What can't be compressed is stored, in blocks with 5 bytes of header, of which the
+     * smallest memory level cuts one every 127 bytes. A block that is longer than the
+     * window can't be stored: its literals have up to 9 bits. The flush adds a few more
+     * bytes. */
+    return length + length / 8 + length / 64 + 32;
 }
 
 void fastws_deflater_reset(fastws_deflater *self)

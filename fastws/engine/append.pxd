@@ -15,6 +15,7 @@ cdef int lanes_append(
     uint64_t key,
     writer_t *writer,
 ) except -1
+cdef void lanes_give_up(Channel channel, writer_t *writer) noexcept
 cdef size_t lanes_mark(Channel channel, writer_t *writer) noexcept
 
 

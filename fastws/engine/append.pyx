@@ -13,11 +13,13 @@ from .flush cimport mark_lane
 from .forms cimport CompressedLane, Forms
 from .keyed cimport keyed_put
 from .lane cimport (
+    CONN_UNTOLD,
     LANE_COHORT,
     MEMBER_DETOUR,
     NOTE_LAGGED,
     detour_of,
     lane_subscription,
+    limit_to,
     member_t,
     subscription_t,
 )
@@ -108,13 +110,28 @@ cdef int _append_compressed(
     return 0
 
 
+cdef void lanes_give_up(Channel channel, writer_t *writer) noexcept:
+    """As ``_give_up``, for all of a channel's lanes."""
+    cdef CompressedLane lane
+    _give_up(&channel.lane, writer)
+    if channel.forms is not None:
+        for one in channel.forms.lanes:
+            lane = one
+            _give_up(&lane.lane, writer)
+
+
 cdef void _give_up(lane_t *lane, writer_t *writer) noexcept:
     """There was no memory for a publication that the other lanes have. No gap in
-    silence: these subscribers are closed, as if they had been too slow."""
+    silence: these subscribers are closed, as if they had been too slow, and get nothing
+    that is published until then."""
     cdef uint32_t position
+    cdef conn_t *conn
     writer.counters.frames_lost += lane.count
     for position in range(lane.count):
-        note(writer, lane.members[position].conn, NOTE_LAGGED)
+        conn = lane.members[position].conn
+        conn.flags |= CONN_UNTOLD
+        limit_to(conn, writer.sequence - 1)
+        note(writer, conn, NOTE_LAGGED)
 
 
 cdef inline bint _append_frame(

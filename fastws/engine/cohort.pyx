@@ -11,6 +11,7 @@ end of its array, and go from it, as it does with any other.
 from libc.stdint cimport uint32_t
 
 from .channel cimport COMPRESS_COHORT, COMPRESS_NOTHING
+from .collector cimport collector_pause, collector_resume
 from .detour cimport detour_over
 from .flush cimport unmark_lane
 from .forms cimport CohortLane, CompressedLane, Forms
@@ -35,22 +36,37 @@ from .roster cimport Owner
 cdef int cohort_tend(Channel channel, writer_t *writer) except -1:
     """Before a publication: who has lost the context goes, who waits for it comes."""
     cdef Forms forms = channel.forms
-    if forms.cohort is not None and forms.cohort.lane.detours:
-        _let_go(channel, writer)
-    if (
-        forms.has_looked and writer.tick - forms.looked < channel.rule.cohort_join
-    ) or _is_gathering(channel):
+    cdef bint leaving = forms.cohort is not None and forms.cohort.lane.detours
+    cdef bint looking = not (
+        (forms.has_looked and writer.tick - forms.looked < channel.rule.cohort_join)
+        or _is_gathering(channel)
+    )
+    cdef bint was_running
+    if not (leaving or looking):
         return 0
-    forms.has_looked = True
-    forms.looked = writer.tick
+    # Members are looked at, lanes made, and members moved: they are to be the same.
+    was_running = collector_pause()
     try:
-        if forms.strays:
-            _bring_back(channel, writer)
-        if channel.rule.compress == COMPRESS_COHORT:
-            _admit(channel, writer)
+        if leaving:
+            _let_go(channel, writer)
+        if looking:
+            _look(channel, writer)
     except MemoryError:
         # Everybody stays where they are, which is right too; there is another look.
         pass
+    finally:
+        collector_resume(was_running)
+    return 0
+
+
+cdef int _look(Channel channel, writer_t *writer) except -1:
+    cdef Forms forms = channel.forms
+    forms.has_looked = True
+    forms.looked = writer.tick
+    if forms.strays:
+        _bring_back(channel, writer)
+    if channel.rule.compress == COMPRESS_COHORT:
+        _admit(channel, writer)
     return 0
 
 
@@ -96,8 +112,6 @@ cdef int _admit_from(
         return 0
     if cohort is None:
         cohort = channel.forms.open_cohort(&channel.lane, waiting.deflate)
-        # Making objects may have run a finalizer of the program's.
-        position = _candidate(lane, lane.count)
     # At once: whatever fails from here on, who is in can read on.
     cohort.context.restart()
     while position < lane.count:

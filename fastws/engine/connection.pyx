@@ -210,7 +210,8 @@ cdef class Connection(Reading):
         )
         if self.phase == OPEN:
             self.record(FASTWS_CLOSE_INTERNAL_ERROR, "")
-            self.queue_close(FASTWS_CLOSE_INTERNAL_ERROR, "")
+            if not self.queue_close(FASTWS_CLOSE_INTERNAL_ERROR, ""):
+                return 0
             self.phase = CLOSING
             self.hub.watch_until(
                 self, self.hub.clock() + self.binding.data.close_timeout

@@ -14,7 +14,7 @@ from .lane cimport (
     CONN_BLOCKED,
     CONN_BROKEN,
     CONN_DIRTY,
-    CONN_FINISH,
+    CONN_LIMITED,
     CONN_LINKED,
     MEMBER_ON_LOG,
     NOTE_BROKEN,
@@ -222,7 +222,7 @@ cdef bint _walk(writer_t *writer, lane_t *lane, uint64_t deadline) noexcept nogi
             fast
             and member.next == lane.flushed
             and member.standing == MEMBER_ON_LOG
-            and not conn.flags & (CONN_LINKED | CONN_FINISH)
+            and not conn.flags & (CONN_LINKED | CONN_LIMITED)
             and nothing_of_its_own(conn)
             and (alone or not owes_elsewhere(conn, lane))
             and _send_fast(writer, member, &walk)

@@ -24,6 +24,8 @@ cdef enum ConnectionFlag:
     CONN_LISTED = 256   # in the hub's list of linked connections to visit
     CONN_COHORT = 512   # it reads a cohort's context: nothing else may be compressed
     CONN_MIXED = 1024   # its inflater has more in its window than its own context knows
+    CONN_LIMITED = 2048 # it has a `limit`
+    CONN_UNTOLD = 4096  # it has a gap that there is no memory to tell it of
 
 
 cdef enum Note:
@@ -204,6 +206,13 @@ cdef inline bint member_owes(const lane_t *lane, const member_t *member) noexcep
 cdef inline detour_t *detour_of(const member_t *member) noexcept nogil:
     """Only of a member that is on one."""
     return <detour_t *><size_t>member.next
+
+
+cdef inline void limit_to(conn_t *conn, uint64_t sequence) noexcept nogil:
+    """What is published later than this is not for it any more."""
+    conn.flags |= CONN_LIMITED
+    if sequence < conn.limit:
+        conn.limit = sequence
 
 
 cdef inline uint64_t no_limit() noexcept nogil:

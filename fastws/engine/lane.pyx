@@ -226,14 +226,14 @@ cdef void member_return(lane_t *lane, member_t *member) noexcept nogil:
 
 
 cdef void gap_add(conn_t *conn, lane_t *lane, uint64_t missed) noexcept nogil:
-    """Remember to tell the connection what it has missed. Without memory for that it is
-    counted and not told."""
+    """Remember to tell the connection what it has missed."""
     cdef gap_t *gap = conn.gaps
     while gap != NULL and gap.lane != lane:
         gap = gap.next
     if gap == NULL:
         gap = <gap_t *>malloc(sizeof(gap_t))
         if gap == NULL:
+            conn.flags |= CONN_UNTOLD
             return
         gap.next = conn.gaps
         gap.lane = lane

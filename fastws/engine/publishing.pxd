@@ -5,7 +5,7 @@ from .channel cimport Channel
 from .lane cimport conn_t, lane_t
 from .payload cimport payload_t
 from .receipts cimport Receipts
-from .roster cimport Roster
+from .roster cimport Owner, Roster
 
 
 cdef class Publishing(Roster):
@@ -27,10 +27,12 @@ cdef class Publishing(Roster):
     cdef Channel join(self, conn_t *conn, str name)
     cdef bint recover(self, conn_t *conn, Channel channel, object since) except? True
     cdef Channel depart(self, conn_t *conn, str name)
+    cdef int _depart(self, Owner owner, Channel channel) except -1
     cdef int depart_all(self, conn_t *conn) except -1
     cdef int _left(self, Channel channel, lane_t *lane) except -1
     cdef list channel_names(self, const conn_t *conn)
     cdef int _gather_everyone(self) except -1
+    cdef int _dissolve(self, Channel channel) except -1
     cdef int expire(self) except -1
     cdef int _expire_later(self, Channel channel) except -1
     # -- publishing

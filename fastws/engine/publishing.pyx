@@ -6,10 +6,11 @@ Base of Hub, which writes what is owed.
 from cpython.object cimport PyObject
 from libc.stdlib cimport free
 
-from .append cimport lane_unflushed, lanes_append, lanes_mark
+from .append cimport lane_unflushed, lanes_append, lanes_give_up, lanes_mark
 from .batch cimport check_array_item
 from .channel cimport Rule
 from .cohort cimport cohort_left, lane_emptied
+from .collector cimport collector_pause, collector_resume
 from .csrc cimport FASTWS_OP_TEXT
 from .detour cimport member_recover, member_unsent
 from .flush cimport clock_nanoseconds, flush_slice, mark_lane
@@ -122,23 +123,36 @@ cdef class Publishing(Roster):
         return channel
 
     cdef int _join(self, conn_t *conn, Channel channel) except -1:
-        if not (
-            writer_reserve_sources(&self.writer, conn.subscription_count + 1)
-            and lane_join(
-                channel.lane_for((<Owner>conn.owner).agreement, conn.flags), conn
-            )
-        ):
-            raise MemoryError
+        # In what lane it reads must still be so when it has been made.
+        cdef bint was_running = collector_pause()
+        try:
+            if not (
+                writer_reserve_sources(&self.writer, conn.subscription_count + 1)
+                and lane_join(
+                    channel.lane_for((<Owner>conn.owner).agreement, conn.flags), conn
+                )
+            ):
+                raise MemoryError
+        finally:
+            collector_resume(was_running)
         return 0
 
     cdef Channel join(self, conn_t *conn, str name):
         """Subscribe; None when the connection was subscribed already."""
         cdef Channel channel = self._channel(name)
+        cdef bint was_running
         if channel.subscription(conn) != NULL:
             return None
-        # What is being gathered was published before.
-        self._send_array(channel)
-        self._join(conn, channel)
+        was_running = collector_pause()
+        try:
+            # What is being gathered was published before.
+            self._send_array(channel)
+            self._join(conn, channel)
+        except MemoryError:
+            self.retire(channel)
+            raise
+        finally:
+            collector_resume(was_running)
         return channel
 
     cdef bint recover(self, conn_t *conn, Channel channel, object since) except? True:
@@ -153,6 +167,8 @@ cdef class Publishing(Roster):
         if not member_recover(
             lane, &lane.members[subscription.index], number, self.writer.sequence
         ):
+            lane_leave(lane, subscription.index)
+            self._left(channel, lane)
             raise MemoryError
         mark_dirty(&self.writer, conn)
         self.wake()
@@ -161,13 +177,21 @@ cdef class Publishing(Roster):
     cdef Channel depart(self, conn_t *conn, str name):
         """Unsubscribe; None when the connection was not subscribed."""
         cdef Channel channel = self._channels.get(name)
+        cdef bint was_running
+        if channel is None or channel.subscription(conn) == NULL:
+            return None
+        was_running = collector_pause()
+        try:
+            self._depart(<Owner>conn.owner, channel)
+        finally:
+            collector_resume(was_running)
+        return channel
+
+    cdef int _depart(self, Owner owner, Channel channel) except -1:
+        cdef conn_t *conn = owner.conn
         cdef subscription_t *subscription
         cdef lane_t *lane
         cdef bint in_cohort
-        if channel is None:
-            return None
-        if channel.subscription(conn) == NULL:
-            return None
         self._send_array(channel)
         # That may have taken it to another lane.
         subscription = channel.subscription(conn)
@@ -175,6 +199,11 @@ cdef class Publishing(Roster):
         if member_owes(lane, &lane.members[subscription.index]):
             # What was published before goes out, unless the peer is too slow for it.
             self.visit_now(conn)
+            # A link may have called somebody who has ended it.
+            subscription = NULL if owner.conn == NULL else channel.subscription(conn)
+            if subscription == NULL:
+                return 0
+            lane = subscription.lane
             self.counters.data.frames_lost += member_unsent(
                 lane, &lane.members[subscription.index]
             )
@@ -183,7 +212,7 @@ cdef class Publishing(Roster):
         self._left(channel, lane)
         if in_cohort:
             cohort_left(conn, &self.writer)
-        return channel
+        return 0
 
     cdef int depart_all(self, conn_t *conn) except -1:
         cdef subscription_t *subscription
@@ -376,12 +405,29 @@ cdef class Publishing(Roster):
         broadcast."""
         cdef uint32_t slot
         cdef conn_t *conn
-        self._everyone = Channel(self, "", Rule(ChannelRule()), hidden=True)
+        cdef Channel everyone = Channel(self, "", Rule(ChannelRule()), hidden=True)
+        try:
+            for slot in range(self.slot_count):
+                conn = self.at(slot)
+                # Nothing may follow the Close frame of one that is closing.
+                if conn != NULL and conn.limit == no_limit():
+                    self._join(conn, everyone)
+        except MemoryError:
+            self._dissolve(everyone)
+            raise
+        self._everyone = everyone
+        return 0
+
+    cdef int _dissolve(self, Channel channel) except -1:
+        """Nobody subscribes to it any more."""
+        cdef uint32_t slot
+        cdef conn_t *conn
+        cdef subscription_t *subscription
         for slot in range(self.slot_count):
             conn = self.at(slot)
-            # Nothing may follow the Close frame of one that is closing.
-            if conn != NULL and conn.limit == no_limit():
-                self._join(conn, self._everyone)
+            subscription = NULL if conn == NULL else channel.subscription(conn)
+            if subscription != NULL:
+                lane_leave(subscription.lane, subscription.index)
         return 0
 
     def _broadcast_later(self, message, Owner exclude, compress) -> None:
@@ -558,14 +604,21 @@ cdef class Publishing(Roster):
     cdef int _send_array(self, Channel channel) except -1:
         """What has been gathered, if anything has: one text frame."""
         cdef Encoded encoded
-        if channel.texts is None:
+        cdef list texts = channel.texts
+        if texts is None:
             return 0
-        encoded = Encoded(b"[" + b",".join(channel.texts) + b"]")
-        encoded.payload.opcode = FASTWS_OP_TEXT
-        encoded.payload.compress = channel.texts_compress
         channel.texts = None
         channel.texts_bytes = 0
-        lanes_append(channel, &encoded.payload, NULL, 0, &self.writer)
+        try:
+            encoded = Encoded(b"[" + b",".join(texts) + b"]")
+            encoded.payload.opcode = FASTWS_OP_TEXT
+            encoded.payload.compress = channel.texts_compress
+            lanes_append(channel, &encoded.payload, NULL, 0, &self.writer)
+        except MemoryError:
+            # Their authors were told that they are published.
+            self.writer.sequence += 1
+            lanes_give_up(channel, &self.writer)
+            self.wake()
         channel.number += 1
         self._close_window(channel)
         return 0 if channel.forms is None else self._look_back(channel)

@@ -571,7 +571,8 @@ cdef class Reading(Writing):
     cdef int _peer_closed(self, uint32_t code, str reason) except -1:
         if self.phase == OPEN:
             self.record(code, reason)
-            self.queue_close(code, reason)
+            if not self.queue_close(code, reason):
+                return 0
             self.hub.watch_until(
                 self, self.hub.clock() + self.binding.data.close_timeout
             )

@@ -229,7 +229,7 @@ cdef class Roster(Keeper):
 
     def deflate(self, rule not None, *, has_cohorts=False) -> Deflate:
         """How this loop compresses under a rule: one for all rules that are equal."""
-        key = rule, has_cohorts
+        key = rule, has_cohorts or rule.server_context
         found = self._deflates.get(key)
         if found is None:
             found = Deflate(rule, self.counters, has_cohorts=has_cohorts)

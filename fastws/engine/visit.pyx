@@ -26,6 +26,7 @@ from .lane cimport (
     CONN_FINISH,
     CONN_LISTED,
     CONN_PINGED,
+    CONN_UNTOLD,
     CONN_WATCHED,
     MEMBER_DETOUR,
     NOTE_BROKEN,
@@ -132,6 +133,9 @@ cdef void caught_up(writer_t *writer, conn_t *conn) noexcept nogil:
     conn.lag_start = 0
     if conn.gaps != NULL:
         note(writer, conn, NOTE_SKIPPED)
+    if conn.flags & CONN_UNTOLD:
+        # No gap in silence.
+        note(writer, conn, NOTE_LAGGED)
     settled(writer, conn)
 
 

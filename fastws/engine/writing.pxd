@@ -61,6 +61,7 @@ cdef class Writing(Consumer):
     cdef int check(self, str what) except -1
     cdef int flush_soon(self) except -1
     cdef Sent _send(self, payload_t *payload)
+    cdef int _enqueue_shrunk(self, payload_t *payload) except -1
     cdef bint _shrink(self, payload_t *payload) except -1
     cdef bint _shrink_in_context(self, payload_t *payload) except -1
     cdef bint _is_in_step(self) noexcept
@@ -71,7 +72,8 @@ cdef class Writing(Consumer):
     # -- closing
     cdef Sent _closed(self)
     cdef int record(self, object code, str reason) except -1
-    cdef int queue_close(self, uint32_t code, str reason) except -1
+    cdef bint queue_close(self, uint32_t code, str reason) except -1
+    cdef int end_abruptly(self) except -1
     cdef int fail(self, uint32_t code, str reason) except -1
     cdef int evict(self, str reason) except -1
     cdef int drop_output(self) except -1

@@ -13,6 +13,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
 from .binding cimport Binding
+from .collector cimport collector_pause, collector_resume
 from .csrc cimport (
     FASTWS_CLOSE_ABNORMAL,
     FASTWS_CLOSE_NO_STATUS,
@@ -27,6 +28,7 @@ from .lane cimport (
     CONN_COHORT,
     CONN_FINISH,
     CONN_MIXED,
+    CONN_UNTOLD,
     CONN_WATCHED,
     NOTE_BROKEN,
     NOTE_DRAINED,
@@ -37,6 +39,7 @@ from .lane cimport (
     NOTE_SKIPPED,
     conn_t,
     lane_t,
+    limit_to,
 )
 from .outbox cimport outbox_give, outbox_pending
 from .payload cimport payload_close, payload_open, wish_of
@@ -61,8 +64,13 @@ cdef class Aside:
 cdef class Writing(Consumer):
     cdef Aside keep_aside(self):
         """For what few connections have."""
+        cdef bint was_running
         if self.aside is None:
-            self.aside = Aside.__new__(Aside)
+            was_running = collector_pause()
+            try:
+                self.aside = Aside.__new__(Aside)
+            finally:
+                collector_resume(was_running)
         return self.aside
 
     # -- what the layers above add -----------------------------------------------------
@@ -132,25 +140,23 @@ cdef class Writing(Consumer):
         cdef conn_t *conn = self.conn
         cdef Binding binding = self.binding
         cdef size_t pending = outbox_pending(conn.outbox)
-        cdef bint remembered = False
         if pending >= binding.data.high_water and not conn.flags & CONN_BLOCKED:
             # Now, also when a publication is to go with it at the end of the tick: only
             # a peer that has refused bytes is slow.
             self.hub.visit_now(conn)
+            if self.phase != OPEN:
+                # A link may have called somebody who has closed it.
+                return sent_refused()
             pending = outbox_pending(conn.outbox)
         if pending > binding.data.write_cap:
             self.hub.counters.data.sends_refused += 1
             self.hub.counters.data.evicted_write_cap += 1
             self.evict("slow consumer")
             return sent_refused()
-        if self.agreement is not None:
-            remembered = self._shrink(payload)
-        self.hub.enqueue(conn, payload, payload.opcode, self.client)
-        if self.agreement is not None:
-            self.agreement.deflate.release()
-        if remembered:
-            self.aside.context_end = self.hub.writer.sequence
-            conn.flags &= ~<uint32_t>CONN_MIXED
+        if self.agreement is None:
+            self.hub.enqueue(conn, payload, payload.opcode, self.client)
+        else:
+            self._enqueue_shrunk(payload)
         self.hub.counters.data.messages_sent += 1
         if not conn.flags & CONN_BATCH:
             mark_dirty(&self.hub.writer, conn)
@@ -158,6 +164,17 @@ cdef class Writing(Consumer):
         if pending + payload.length >= binding.data.high_water:
             return self._pending()
         return sent_accepted()
+
+    cdef int _enqueue_shrunk(self, payload_t *payload) except -1:
+        cdef bint remembered = self._shrink(payload)
+        try:
+            self.hub.enqueue(self.conn, payload, payload.opcode, self.client)
+        finally:
+            self.agreement.deflate.release()
+        if remembered:
+            self.aside.context_end = self.hub.writer.sequence
+            self.conn.flags &= ~<uint32_t>CONN_MIXED
+        return 0
 
     cdef bint _shrink(self, payload_t *payload) except -1:
         """Compress the message if that is wanted; True: later ones may refer to it.
@@ -173,8 +190,13 @@ cdef class Writing(Consumer):
     cdef bint _shrink_in_context(self, payload_t *payload) except -1:
         cdef Agreement agreement = self.agreement
         cdef Aside aside = self.keep_aside()
+        cdef bint was_running
         if aside.context is None:
-            aside.context = Context(agreement.deflate, agreement.send_bits)
+            was_running = collector_pause()
+            try:
+                aside.context = Context(agreement.deflate, agreement.send_bits)
+            finally:
+                collector_resume(was_running)
         elif not self._is_in_step():
             aside.context.restart()
         if not aside.context.shrink(payload):
@@ -301,9 +323,13 @@ cdef class Writing(Consumer):
         self.check("close()")
         _check_close(code, reason)
         self.end_deferred()
+        if self.phase == OPEN and self.conn.flags & CONN_UNTOLD:
+            # It has lost something, so it does not end in good order.
+            self.evict("slow consumer")
         if self.phase == OPEN:
             self.record(code, reason)
-            self.queue_close(code, reason)
+            if not self.queue_close(code, reason):
+                return self._closed()
             self.phase = CLOSING
             self.hub.watch_until(
                 self, self.hub.clock() + self.binding.data.close_timeout
@@ -330,9 +356,7 @@ cdef class Writing(Consumer):
         self.check("abort()")
         if self.phase != CLOSED:
             self.record(FASTWS_CLOSE_ABNORMAL, "")
-            self.drop_output()
-            self.phase = FAILED
-            self.link.abort()
+            self.end_abruptly()
 
     cdef int record(self, object code, str reason) except -1:
         """What came first is what is reported."""
@@ -341,8 +365,9 @@ cdef class Writing(Consumer):
             self.close_reason = reason
         return 0
 
-    cdef int queue_close(self, uint32_t code, str reason) except -1:
-        """Our Close frame, behind everything that was handed over before it."""
+    cdef bint queue_close(self, uint32_t code, str reason) except -1:
+        """Our Close frame, behind everything that was handed over before it. False:
+        there is no memory to say that it ends, so it has ended."""
         cdef bytes payload = _close_payload(code, reason)
         cdef payload_t frame
         self.hub.send_arrays(self.conn)
@@ -350,10 +375,21 @@ cdef class Writing(Consumer):
         frame.length = <size_t>PyBytes_GET_SIZE(payload)
         frame.opcode = FASTWS_OP_CLOSE
         frame.viewed = False
-        self.hub.enqueue(self.conn, &frame, FASTWS_OP_CLOSE, self.client)
-        self.conn.limit = self.hub.writer.sequence
+        try:
+            self.hub.enqueue(self.conn, &frame, FASTWS_OP_CLOSE, self.client)
+        except MemoryError:
+            self.end_abruptly()
+            return False
+        limit_to(self.conn, self.hub.writer.sequence)
         self.conn.flags |= CONN_FINISH
-        return self.flush_soon()
+        self.flush_soon()
+        return True
+
+    cdef int end_abruptly(self) except -1:
+        self.drop_output()
+        self.phase = FAILED
+        self.link.abort()
+        return 0
 
     cdef int fail(self, uint32_t code, str reason) except -1:
         """The peer broke a rule: answer what came before, say why, listen no more."""
@@ -361,8 +397,8 @@ cdef class Writing(Consumer):
         if before >= ENDING:
             return 0
         self.record(code, reason)
-        if before == OPEN:
-            self.queue_close(code, reason)
+        if before == OPEN and not self.queue_close(code, reason):
+            return 0
         self.phase = FAILED
         self.stop_reading()
         self.hub.watch_until(
@@ -404,7 +440,7 @@ cdef class Writing(Consumer):
                 lane, &lane.members[conn.subscriptions[slot].index]
             )
         self.leave_channels()
-        conn.limit = self.hub.writer.sequence
+        limit_to(conn, self.hub.writer.sequence)
         if conn.outbox != NULL:
             outbox_give(&self.hub.writer.pool, conn.outbox)
             conn.outbox = NULL

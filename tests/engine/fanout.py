@@ -101,9 +101,10 @@ class Program(World):
         self.routes = [
             Deflate(
                 Compression(
-                    server_context=choose.random() < 0.5,
+                    server_context=choose.random() < 0.7,
                     window_bits=choose.randrange(9, 16),
-                    threshold=choose.choice((200, 1024)),
+                    memory_level=choose.choice((1, 3, 5, 9)),
+                    threshold=choose.choice((1, 100, 1024)),
                     max_size=choose.choice((10_000, 30_000, 100_000)),
                     level=choose.choice((1, 6)),
                 ),
@@ -115,7 +116,11 @@ class Program(World):
         rules: Sequence[ChannelRule] = PATIENT_RULES
         if course.healing:
             rules = HEALING_RULES
+        if choose.random() < 0.5:
+            # A member of a cohort has no context of its own.
+            rules = [one for one in rules if one.compress != "cohort"]
         self.direct = Stream("", ChannelRule(**ROOMY))
+        self.to_all = Stream("*", ChannelRule(**ROOMY))
         # Each rule comes in some of a few programs.
         self.streams = [
             Stream(name, rules[(seed * course.channels + number) % len(rules)])
@@ -251,6 +256,32 @@ class Program(World):
         if client := self.any_open():
             self.send_one(client, self.message(self.direct), self.wish())
 
+    def converse(self) -> None:
+        """Messages to one, some of them behind something for many."""
+        if client := self.any_open():
+            for _ in range(self.random.randrange(2, 8)):
+                self.send_one(client, self.message(self.direct), self.wish())
+                if self.random.random() < 0.2:
+                    self.publish()
+
+    def come_back(self) -> None:
+        """Out of a channel and in again, with a message before, between or behind."""
+        stream = self.random.choice(self.streams)
+        members = [one for one in stream.members if one.is_open]
+        if not members:
+            return
+        client = self.random.choice(members)
+
+        def say() -> None:
+            if self.random.random() < 0.5:
+                self.send_one(client, self.wording.text(300), None)
+
+        say()
+        self.unsubscribe_one(client, stream)
+        say()
+        self.subscribe_one(client, stream)
+        say()
+
     def send_one(self, client: Client, message: str | bytes, wish: Wish) -> None:
         if client.ws.send(message, compress=wish):
             client.handed.append(self.item(self.direct, message, wish))
@@ -294,10 +325,10 @@ class Program(World):
 
     def broadcast(self) -> None:
         excluded = self.any_open() if self.random.random() < 0.3 else None
-        message, wish = self.message(self.direct), self.wish()
+        message, wish = self.message(self.to_all), self.wish()
         exclude = excluded.ws if excluded else None
         self.hub.broadcast(message, exclude=exclude, compress=wish)
-        item = self.item(self.direct, message, wish, excludes=excluded is not None)
+        item = self.item(self.to_all, message, wish, excludes=excluded is not None)
         for client in self.clients:
             if client.is_open and client is not excluded:
                 client.handed.append(item)
@@ -338,10 +369,12 @@ class Program(World):
         stream = self.random.choice(self.streams)
         members = [one for one in stream.members if one.is_open]
         if members:
-            client = self.random.choice(members)
-            lost = self.count("frames_lost")
-            assert client.ws.unsubscribe(stream.name)
-            client.leave(stream, self.count("frames_lost") - lost)
+            self.unsubscribe_one(self.random.choice(members), stream)
+
+    def unsubscribe_one(self, client: Client, stream: Stream) -> None:
+        lost = self.count("frames_lost")
+        assert client.ws.unsubscribe(stream.name)
+        client.leave(stream, self.count("frames_lost") - lost)
 
     # -- running -----------------------------------------------------------------------
 
@@ -355,8 +388,7 @@ class Program(World):
         for client in self.clients:
             if client.is_evicted:
                 client.reading = True
-                assert client.may_be_evicted, client.ws.close_reason
-                assert client.ws.close_code == 1013
+                self.check_eviction(client)
                 self.forget(client)
         ended = [one for one in self.clients if one.lost or one.gone]
         for client in ended:
@@ -365,6 +397,10 @@ class Program(World):
             # What it was handed is not looked at any more.
             client.handed.clear()
             self.past.append(client)
+
+    def check_eviction(self, client: Client) -> None:
+        assert client.may_be_evicted, client.ws.close_reason
+        assert client.ws.close_code == 1013
 
     def check_end(self, client: Client) -> None:
         if client.closing:
@@ -379,9 +415,11 @@ class Program(World):
         choose = self.random
         often: dict[Action, int] = {
             self.publish: 40,
-            self.send: 4,
-            self.subscribe: 2,
-            self.unsubscribe: 1,
+            self.send: choose.choice((4, 40)),
+            self.converse: choose.choice((1, 10, 40)),
+            self.subscribe: choose.choice((2, 10)),
+            self.unsubscribe: choose.choice((1, 6)),
+            self.come_back: choose.choice((0, 4)),
             self.broadcast: choose.choice((0, 0, 1)),
             self.stall_one: choose.choice((1, 2, 4)),
             self.let_time_pass: choose.choice((2, 6)),

@@ -244,3 +244,24 @@ def test_a_refused_message_is_no_part_of_it(run: Run[None]) -> None:
             check_readable(peer)
 
     run(scenario())
+
+
+@pytest.mark.parametrize(("window_bits", "memory_level"), [(9, 3), (9, 6), (10, 4)])
+def test_what_gets_larger_by_a_twentieth_stays_in_it(
+    run: Run[None], window_bits: int, memory_level: int
+) -> None:
+    """Where a block is longer than a small window zlib can't store it as it is."""
+    choose = random.Random(1)
+    rule = Compression(
+        server_context=True, window_bits=window_bits, memory_level=memory_level
+    )
+
+    async def scenario() -> None:
+        async with room(rule) as here:
+            peer = await here.enter()
+            for size in (3000, 5000, 1000, 1400, 2000) * 8:
+                noise = choose.randbytes(size)
+                assert await send(here, peer, noise, compress=True) == "alone"
+            check_readable(peer)
+
+    run(scenario())

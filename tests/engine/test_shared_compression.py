@@ -21,7 +21,7 @@ from tests.support.seeds import fresh_seed
 # Delivered on each loop; FASTWS_FRAMES asks for another number.
 FRAMES = int(os.environ.get("FASTWS_FRAMES", "30000"))
 LOOPS = {"uvloop": uvloop.run, "asyncio": asyncio.run}
-EVENTS = ("for all", "in a cohort", "lag_skips")
+EVENTS = ("for all", "in a cohort", "to one", "lag_skips")
 
 
 @pytest.mark.timeout(3600)
