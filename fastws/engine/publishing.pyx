@@ -12,6 +12,7 @@ from .channel cimport Rule
 from .cohort cimport cohort_left, lane_emptied
 from .collector cimport collector_pause, collector_resume
 from .csrc cimport FASTWS_OP_TEXT
+from .deflate cimport Agreement
 from .detour cimport member_recover, member_unsent
 from .flush cimport clock_nanoseconds, flush_slice, mark_lane
 from .forms cimport CompressedLane, Forms
@@ -123,18 +124,21 @@ cdef class Publishing(Roster):
         return channel
 
     cdef int _join(self, conn_t *conn, Channel channel) except -1:
-        # In what lane it reads must still be so when it has been made.
-        cdef bint was_running = collector_pause()
-        try:
-            if not (
-                writer_reserve_sources(&self.writer, conn.subscription_count + 1)
-                and lane_join(
-                    channel.lane_for((<Owner>conn.owner).agreement, conn.flags), conn
-                )
-            ):
-                raise MemoryError
-        finally:
-            collector_resume(was_running)
+        cdef Agreement agreement = (<Owner>conn.owner).agreement
+        cdef lane_t *lane = &channel.lane
+        cdef bint was_running
+        if agreement is not None:
+            # In what lane it reads must still be so when that has been made.
+            was_running = collector_pause()
+            try:
+                lane = channel.lane_for(agreement, conn.flags)
+            finally:
+                collector_resume(was_running)
+        if not (
+            writer_reserve_sources(&self.writer, conn.subscription_count + 1)
+            and lane_join(lane, conn)
+        ):
+            raise MemoryError
         return 0
 
     cdef Channel join(self, conn_t *conn, str name):
@@ -143,16 +147,18 @@ cdef class Publishing(Roster):
         cdef bint was_running
         if channel.subscription(conn) != NULL:
             return None
-        was_running = collector_pause()
-        try:
+        if channel.texts is not None:
             # What is being gathered was published before.
-            self._send_array(channel)
+            was_running = collector_pause()
+            try:
+                self._send_array(channel)
+            finally:
+                collector_resume(was_running)
+        try:
             self._join(conn, channel)
         except MemoryError:
             self.retire(channel)
             raise
-        finally:
-            collector_resume(was_running)
         return channel
 
     cdef bint recover(self, conn_t *conn, Channel channel, object since) except? True:
