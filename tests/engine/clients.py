@@ -221,15 +221,7 @@ class Client:
         self.messages += 1
         if compressed:
             assert item.may[self.route], f"compressed against the rules: {item}"
-            self.seen[self._form(item)] += 1
-            if item.stream.name == "" and refers(sent, payload):
-                self.seen["to one"] += 1
-
-    def _form(self, item: Item) -> str:
-        """Of a compressed message: was it a cohort's, beyond doubt?"""
-        assert self.agreement is not None
-        small = len(item.payload) < self.agreement.deflate.rule.threshold
-        return "in a cohort" if small and item.wish is None else "for all"
+            self.seen[form_of(item, sent)] += 1
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
@@ -296,11 +288,12 @@ class Client:
         return not self.ws.is_open and not self.closing and not self.lost
 
 
-def refers(sent: bytes, payload: bytes) -> bool:
-    """Does a compressed message refer to earlier ones?"""
+def form_of(item: Item, sent: bytes) -> str:
+    """Of a compressed message: does it refer to earlier ones, and to whose?"""
     with suppress(zlib.error):
-        return inflated(sent) != payload
-    return True
+        if inflated(sent) == item.payload:
+            return "for all"
+    return "in a cohort" if item.stream.name else "to one"
 
 
 class Wording:

@@ -116,7 +116,7 @@ class Program(World):
         rules: Sequence[ChannelRule] = PATIENT_RULES
         if course.healing:
             rules = HEALING_RULES
-        if choose.random() < 0.5:
+        if choose.random() < 0.3:
             # A member of a cohort has no context of its own.
             rules = [one for one in rules if one.compress != "cohort"]
         self.direct = Stream("", ChannelRule(**ROOMY))

@@ -19,5 +19,5 @@ def test_a_million_frames_are_what_the_model_says(certificates: Certificates) ->
     assert found["delivered"] >= FRAMES
     for event in ("lag_skips", "lag_heals", "lag_refills", "evicted"):
         assert found[event] > 20
-    assert found["in a cohort"] > FRAMES // 20
-    assert found["for all"] > FRAMES // 20
+    for form in ("for all", "in a cohort", "to one"):
+        assert found[form] > FRAMES // 100

@@ -45,9 +45,8 @@ class Allocator:
             if "x" in fields[1] and "/fastws/engine/" in line:
                 start, end = (int(part, 16) for part in fields[0].split("-"))
                 assert self._library.failing_watch(start, end) == 0
-                offset = int(fields[2], 16)
                 name = Path(fields[5]).name.partition(".")[0]
-                self._modules.append((start, end, f"{name}+{offset - start:#x}"))
+                self._modules.append((start, end, name))
 
     def refuse_after(self, requests: int) -> None:
         """Of the next so many, the last; 0: none."""
@@ -70,7 +69,7 @@ class Allocator:
             place = self._library.failing_place(number)
             for start, end, name in self._modules:
                 if start <= place < end:
-                    found.append(name.partition("+")[0])
+                    found.append(name)
         return sorted(found)
 
     @contextmanager
