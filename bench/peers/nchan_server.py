@@ -56,11 +56,14 @@ PLAIN = "more_clear_input_headers Sec-WebSocket-Extensions;"
 MODULES = "/usr/lib/nginx/modules"
 
 
-def wait_until_it_listens(port: int) -> None:
+def wait_until_it_serves(port: int, folder: Path) -> None:
+    """It listens first, and needs its folder until it has written who it is there."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         with socket.socket() as probe:
-            if probe.connect_ex((contract.HOST, port)) == 0:
+            if (folder / "nginx.pid").exists() and (
+                probe.connect_ex((contract.HOST, port)) == 0
+            ):
                 contract.ready()
                 return
         time.sleep(LOOK_AGAIN)
@@ -72,7 +75,7 @@ def announce(port: int, folder: Path) -> None:
         os.waitpid(child, 0)
         return
     if os.fork() == 0:
-        wait_until_it_listens(port)
+        wait_until_it_serves(port, folder)
         shutil.rmtree(folder)
     os._exit(0)
 

@@ -1,5 +1,6 @@
-"""The garbage collector, which may run any finalizer of the program's wherever an object
-is made (CPython 3.11): it waits where that must not happen in the middle of things."""
+"""The garbage collector, which may run any finalizer of the program's wherever an
+object is made (CPython 3.11): it waits where that must not happen in the middle of
+things."""
 
 cdef extern from "Python.h":
     bint PyGC_Disable()

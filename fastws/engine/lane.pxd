@@ -24,7 +24,7 @@ cdef enum ConnectionFlag:
     CONN_LISTED = 256   # in the hub's list of linked connections to visit
     CONN_COHORT = 512   # it reads a cohort's context: nothing else may be compressed
     CONN_MIXED = 1024   # its inflater has more in its window than its own context knows
-    CONN_LIMITED = 2048 # it has a `limit`
+    CONN_LIMITED = 2048     # it has a `limit`
     CONN_UNTOLD = 4096  # it has a gap that there is no memory to tell it of
 
 
