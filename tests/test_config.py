@@ -280,6 +280,8 @@ def test_compression_is_off_unless_it_is_asked_for() -> None:
     "rule",
     [
         {"level": 0},
+        {"server_context": "no"},
+        {"client_context": 1},
         {"level": 10},
         {"level": True},
         {"window_bits": 8},
